@@ -1,0 +1,58 @@
+"""What the adapters share: late imports, and third parties' looser arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import PyTree
+
+
+def require(module: str, extra: str, wanted: str) -> ModuleType:
+    """Imports a module of an optional dependency.
+
+    Args:
+        module: Its dotted name.
+        extra: The extra of this package that brings it.
+        wanted: The name of the world that needs it, for the message.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: If it is not installed, with what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"`{wanted}` needs `{error.name}`, which is not installed. "
+            f'Install it with: pip install "auxjax[{extra}]"'
+        ) from error
+
+
+@contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """Lets code that we did not write promote ranks and dtypes as it likes."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def strong(tree: PyTree) -> PyTree:
+    """Python numbers and weakly typed arrays, as arrays of the dtype they have.
+
+    A world that starts a counter at a Python `0` would otherwise change the type of
+    its state at the first step, which costs a second compilation.
+
+    Args:
+        tree: Any pytree of arrays and numbers.
+
+    Returns:
+        The same as strongly typed arrays.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), tree)

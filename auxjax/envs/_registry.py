@@ -1,0 +1,66 @@
+"""Worlds by name."""
+
+from __future__ import annotations
+
+import difflib
+
+from auxjax.envs._ale import from_ale, game_names
+from auxjax.envs._brax import BRAX, from_brax
+from auxjax.envs._gymnax import MINATAR, from_gymnax
+from auxjax.envs._probes import PROBES, make_probe
+from auxjax.envs._protocol import VectorEnv
+from auxjax.envs._vector import vectorise
+
+ALE = ("ALE/Breakout-v5", "ALE/Pong-v5", "ALE/Seaquest-v5")
+
+
+def names() -> tuple[str, ...]:
+    """The names that `make` knows, for help texts; of ALE's games only three.
+
+    Returns:
+        The names, whether or not the packages behind them are installed.
+
+    Example:
+        >>> names()[0]
+        'Breakout-MinAtar'
+    """
+    return (*MINATAR, *ALE, *BRAX, *PROBES)
+
+
+def make(name: str, num_envs: int) -> VectorEnv:
+    """N copies of the world of that name.
+
+    Args:
+        name: One of `names()`, or `ALE/<Game>-v5` for any other game of ALE's.
+        num_envs: N.
+
+    Returns:
+        The vector of worlds.
+
+    Raises:
+        ValueError: If there is no such world, or `num_envs` is below 1.
+        ImportError: If the world needs a package that is not installed.
+
+    Example:
+        >>> import jax
+        >>> env = make("Probe-Image", 4)
+        >>> state, observation = env.reset(jax.random.key(0))
+        >>> observation.shape
+        (4, 10, 10, 1)
+    """
+    if name in PROBES:
+        return vectorise(make_probe(name), num_envs)
+    if name in MINATAR:
+        return vectorise(from_gymnax(name), num_envs)
+    if name in BRAX:
+        return vectorise(from_brax(name), num_envs)
+    known = names()
+    if name.startswith("ALE/"):
+        known += tuple(games := game_names())
+        if name in games:
+            return from_ale(name, num_envs)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    raise ValueError(
+        f"`name` should be one of {', '.join(names())} or any other `ALE/<Game>-v5`. "
+        f"Found {name!r}. Did you mean {close[0]!r}?"
+    )

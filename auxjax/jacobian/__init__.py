@@ -1,0 +1,26 @@
+"""The linear map: the Jacobian of the task losses, built, contracted, inspected.
+
+Stack the task losses into a vector L(θ) of length T, the main task first. Its Jacobian
+J has one gradient a row. It is a linear map, and almost everything that a weighting
+rule wants of it costs one pass, whatever T: Σ wᵢ∇Lᵢ is `jac.vjp(w)`, all inner
+products with a direction are `jac.jvp(v)`.
+"""
+
+from auxjax.jacobian._dependence import shared_mask
+from auxjax.jacobian._stacked import (
+    Jacobian,
+    StackedJacobian,
+    as_jacobian,
+    task_grads,
+)
+from auxjax.jacobian._task_jacobian import TaskJacobian, task_jacobian
+
+__all__ = [
+    "Jacobian",
+    "StackedJacobian",
+    "TaskJacobian",
+    "as_jacobian",
+    "shared_mask",
+    "task_grads",
+    "task_jacobian",
+]

@@ -1,0 +1,127 @@
+"""Parameters as a flat list: which leaves are differentiable, which are masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from auxjax._types import Mask, Params
+
+Bools = tuple[bool, ...]
+
+
+@jax.tree_util.register_static
+class Layout:
+    """The static shape of a parameter pytree. Compared by value."""
+
+    def __init__(self, params: Params):
+        """Reads structure, shapes and dtypes off `params`."""
+        leaves, self.treedef = jax.tree.flatten(params)
+        self.shapes = tuple(tuple(np.shape(x)) for x in leaves)
+        self.dtypes = tuple(np.dtype(jax.dtypes.result_type(x)) for x in leaves)
+        self.is_differentiable: Bools = tuple(
+            jnp.issubdtype(d, jnp.inexact) for d in self.dtypes
+        )
+        self.differentiable = tuple(
+            i for i, d in enumerate(self.is_differentiable) if d
+        )
+
+    def _key(self):
+        return self.treedef, self.shapes, self.dtypes
+
+    def __eq__(self, other):
+        return isinstance(other, Layout) and self._key() == other._key()
+
+    def __hash__(self):
+        return hash(self._key())
+
+    def names(self) -> list[str]:
+        """A path for each leaf, for error messages: `['dense']['kernel']`."""
+        paths = jax.tree_util.tree_flatten_with_path(self.abstract())[0]
+        return [jax.tree_util.keystr(path) for path, _ in paths]
+
+    def abstract(self) -> Params:
+        """The parameters as `jax.ShapeDtypeStruct`s."""
+        return self.unflatten(
+            [
+                jax.ShapeDtypeStruct(shape, dtype)
+                for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+            ]
+        )
+
+    def unflatten(self, leaves: Sequence[Any]) -> Params:
+        """All leaves, in order, as the pytree."""
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def pick(self, params: Params) -> list[Any]:
+        """The differentiable leaves, cast to the parameters' dtypes."""
+        leaves = self.flatten(params, "direction")
+        return [
+            jnp.asarray(leaves[i]).astype(self.dtypes[i]) for i in self.differentiable
+        ]
+
+    def flatten(self, tree: Any, name: str) -> list[Any]:
+        """All leaves of a tree that must be shaped like the parameters."""
+        leaves, treedef = jax.tree.flatten(tree)
+        if treedef != self.treedef:
+            raise ValueError(
+                f"`{name}` should have the structure of the parameters, "
+                f"{self.treedef}. Found {treedef}."
+            )
+        for i in self.differentiable:
+            if tuple(np.shape(leaves[i])) != self.shapes[i]:
+                raise ValueError(
+                    f"`{name}` should have shape {self.shapes[i]} at "
+                    f"{self.names()[i]}. Found {tuple(np.shape(leaves[i]))}."
+                )
+        return leaves
+
+    def fill(self, found: dict[int, Any], leading: tuple[int, ...] = ()) -> Params:
+        """A gradient from `{differentiable leaf: value}`; what is absent is zero.
+
+        Leaves that cannot be differentiated are `float0`, as `jax.grad(...,
+        allow_int=True)` returns them.
+        """
+        leaves = []
+        position = {leaf: k for k, leaf in enumerate(self.differentiable)}
+        for i, shape in enumerate(self.shapes):
+            if i not in position:
+                leaves.append(np.zeros(leading + shape, jax.dtypes.float0))
+            elif position[i] in found:
+                leaves.append(found[position[i]])
+            else:
+                leaves.append(jnp.zeros(leading + shape, self.dtypes[i]))
+        return self.unflatten(leaves)
+
+    def mask(self, where: Mask | None) -> Bools:
+        """Resolves `where` to one bool a *differentiable* leaf; None: all of them."""
+        if where is None:
+            return (True,) * len(self.differentiable)
+        flags = broadcast_mask(where, self.abstract())
+        return tuple(flags[i] for i in self.differentiable)
+
+
+def broadcast_mask(where: Mask | Callable, params: Params) -> list[bool]:
+    """One bool a leaf, from a prefix pytree of bools or a function of the params."""
+    tree = where(params) if callable(where) else where
+    try:
+        full = jax.tree.map(
+            lambda flag, part: jax.tree.map(lambda _: flag, part), tree, params
+        )
+    except ValueError as error:
+        raise ValueError(
+            "`where` should be a pytree of bools that is a prefix of the parameters, "
+            f"or a function that returns one. Found {jax.tree.structure(tree)} for "
+            f"parameters {jax.tree.structure(params)}."
+        ) from error
+    flags = jax.tree.leaves(full)
+    for flag in flags:
+        if not isinstance(flag, bool | np.bool_):
+            raise ValueError(
+                f"`where` should hold Python bools. Found {type(flag).__name__}."
+            )
+    return [bool(flag) for flag in flags]

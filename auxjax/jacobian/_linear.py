@@ -1,0 +1,182 @@
+"""A linear map as data: a jaxpr that is linear in its last inputs.
+
+`jax.linearize` runs the forward pass once and leaves a jaxpr that maps a tangent
+of the parameters to the tangents of the losses. Held as *(residual arrays, static
+jaxpr)* that map is a pytree, so it passes through `jit`, `scan` and `vmap`; and
+because its outputs stay apart, one task's row can be cut out of it without the
+other tasks' decoders.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+from jax.extend import core as jex_core
+from jax.interpreters import partial_eval as pe
+
+Arrays = Sequence[Any]
+
+
+@jax.tree_util.register_static
+class Program:
+    """The static half of a `LinearMap`. Compared by identity, hence hashable."""
+
+    def __init__(self, jaxpr: Any, tangents: Sequence[jax.ShapeDtypeStruct]):
+        """Wraps a closed jaxpr without consts and its tangents' shapes."""
+        self.jaxpr = jaxpr
+        self.tangents = tuple(tangents)
+        self.call: Callable = jex_core.jaxpr_as_fun(jaxpr)
+        self.element: Program | None = None  # see `_rows`; made when first needed
+
+    @property
+    def num_residuals(self) -> int:
+        """How many of the jaxpr's inputs are residuals."""
+        return len(self.jaxpr.jaxpr.invars) - len(self.tangents)
+
+
+class LinearMap(NamedTuple):
+    """`tangents -> outputs`, linear, with its residuals as the pytree's leaves.
+
+    Attributes:
+      residuals: what the forward pass left behind, in the order of the jaxpr's
+        first inputs.
+      program: the jaxpr `(*residuals, *tangents) -> outputs` and the tangents'
+        shapes; static, compared by identity.
+    """
+
+    residuals: tuple[Any, ...]
+    program: Program
+
+    def at(self, residuals: tuple[Any, ...]) -> LinearMap:
+        """The same program on other residuals."""
+        return LinearMap(residuals, self.program)
+
+
+def close(jaxpr: Any) -> tuple[Any, list[Any]]:
+    """Turns a closed jaxpr's consts into leading inputs; returns both."""
+    inner = jaxpr.jaxpr
+    opened = _rewire(inner, invars=[*inner.constvars, *inner.invars], constvars=[])
+    return jex_core.ClosedJaxpr(opened, ()), list(jaxpr.consts)
+
+
+def linearize(f: Callable, leaves: Arrays) -> tuple[Any, LinearMap, Any]:
+    """Runs `f(*leaves) -> (outputs, aux)` once; returns outputs, map and aux."""
+    outputs, lin, aux = jax.linearize(f, *leaves, has_aux=True)
+    residuals, treedef = jax.tree.flatten(lin)
+    shapes = [jax.ShapeDtypeStruct(jax.numpy.shape(x), x.dtype) for x in leaves]
+    traced = jax.make_jaxpr(lambda res, ts: jax.tree.unflatten(treedef, res)(*ts))
+    jaxpr, consts = close(traced(residuals, shapes))
+    jaxpr = _split_stack(jaxpr)
+    return (
+        outputs,
+        LinearMap(
+            residuals=(*consts, *residuals),
+            program=Program(jaxpr, shapes),
+        ),
+        aux,
+    )
+
+
+def apply(linear: LinearMap, tangents: Arrays) -> list[Any]:
+    """Pushes tangents forward: one tangent pass."""
+    return linear.program.call(*linear.residuals, *tangents)
+
+
+def transpose(linear: LinearMap, cotangents: Arrays) -> list[Any]:
+    """Pulls cotangents back: one backward pass."""
+
+    def forward(*tangents):
+        return apply(linear, tangents)
+
+    return list(
+        jax.linear_transpose(forward, *linear.program.tangents)(list(cotangents))
+    )
+
+
+NOT_TRANSPOSABLE = (NotImplementedError, ValueError, TypeError, AssertionError)
+"""What JAX raises, primitive by primitive, for a map it cannot transpose."""
+
+
+def double_transpose(linear: LinearMap, tangents: Arrays) -> list[Any]:
+    """Pushes tangents forward by the transpose of the backward pass.
+
+    For maps without forward mode: the backward pass is a linear function of the
+    cotangents, and where it is made of JAX's own linear primitives it transposes.
+
+    Raises:
+      One of `NOT_TRANSPOSABLE` where it does not.
+    """
+    outs = [
+        jax.ShapeDtypeStruct(out.shape, out.dtype)
+        for out in linear.program.jaxpr.out_avals
+    ]
+    back = functools.partial(transpose, linear)
+    return jax.linear_transpose(back, outs)(list(tangents))[0]
+
+
+def component(linear: LinearMap, index: int) -> tuple[LinearMap, tuple[bool, ...]]:
+    """Cuts one output out of the map, with only what that output needs.
+
+    Args:
+      linear: the map.
+      index: which output to keep.
+
+    Returns:
+      The map to that one output (its residuals are the ones still needed), and for
+      each tangent whether the output depends on it. The tangents that it does not
+      depend on are no inputs any more.
+    """
+    program = linear.program
+    jaxpr = program.jaxpr.jaxpr
+    keep = [i == index for i in range(len(jaxpr.outvars))]
+    small, used = pe.dce_jaxpr(jaxpr, keep)
+    split = program.num_residuals
+    residuals = [r for r, u in zip(linear.residuals, used[:split], strict=True) if u]
+    needed = tuple(used[split:])
+    shapes = [s for s, u in zip(program.tangents, needed, strict=True) if u]
+    closed = jex_core.ClosedJaxpr(small, ())
+    return LinearMap(
+        residuals=tuple(residuals),
+        program=Program(closed, shapes),
+    ), needed
+
+
+def has_forward_mode(linear: LinearMap) -> bool:
+    """Whether tangents can be pushed: False where a `jax.custom_vjp` is in the way."""
+
+    def clean(jaxpr) -> bool:
+        return all(eqn.primitive.name != "custom_lin" for eqn in jaxpr.eqns) and all(
+            clean(inner) for inner in jex_core.subjaxprs(jaxpr)
+        )
+
+    return clean(linear.program.jaxpr.jaxpr)
+
+
+def _split_stack(jaxpr: Any) -> Any:
+    """Splits a final `jnp.stack` of scalars into as many outputs.
+
+    A `[T]` array made by stacking T scalars hides that the tasks are separate: each
+    row would pay for every task's decoder. Where the last equation is that stack,
+    its operands become the outputs.
+    """
+    inner = jaxpr.jaxpr
+    if len(inner.outvars) != 1:
+        return jaxpr
+    last = next((e for e in inner.eqns if inner.outvars[0] in e.outvars), None)
+    if last is None or last.primitive.name not in ("stack", "concatenate"):
+        return jaxpr
+    if any(v.aval.size != 1 or v.aval.ndim > 1 for v in last.invars):
+        return jaxpr
+    rest = [eqn for eqn in inner.eqns if eqn is not last]
+    split = _rewire(inner, outvars=list(last.invars), eqns=rest)
+    return jex_core.ClosedJaxpr(split, ())
+
+
+def _rewire(jaxpr: Any, **changes: Any) -> Any:
+    """A jaxpr with other inputs or outputs; its names for them no longer hold."""
+    return jaxpr.replace(
+        debug_info=jaxpr.debug_info.with_unknown_names(), **changes
+    )

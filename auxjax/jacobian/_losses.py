@@ -1,0 +1,117 @@
+"""What a user's loss function returns, made regular: names and T scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import LossFn
+
+
+def unwrap_jit(losses: LossFn) -> LossFn:
+    """The function inside `jax.jit`, whose outputs keep their dict's order.
+
+    A dict that leaves `jit` comes back with sorted keys, and the main task must stay
+    the first. The whole step is jitted anyway.
+    """
+    return losses.__wrapped__ if hasattr(losses, "lower") else losses  # type: ignore
+
+
+def regular(
+    losses: LossFn, rebuild: Callable, args: Sequence[Any], has_aux: bool
+) -> tuple[Callable, list[str]]:
+    """Makes `f(*leaves) -> (tuple of T scalars or a [T] array, aux)`.
+
+    Args:
+      losses: `losses(params, *args)`.
+      rebuild: from the differentiable leaves to `params`.
+      args: the other arguments.
+      has_aux: whether `losses` returns `(losses, aux)`.
+
+    Returns:
+      The function, and a list that holds the tasks' names once it has run.
+    """
+    losses = unwrap_jit(losses)
+    names: list[str] = []
+
+    def f(*leaves):
+        result = losses(rebuild(leaves), *args)
+        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+            raise ValueError(
+                "`losses` should return a pair (losses, aux) when `has_aux=True`. "
+                f"Found {type(result).__name__}."
+            )
+        values, aux = result if has_aux else (result, None)
+        names[:], values = name_and_check(values)
+        return values, aux
+
+    return f, names
+
+
+def name_and_check(values: Any) -> tuple[list[str], Any]:
+    """The tasks' names, and their losses as a tuple of scalars or a `[T]` array."""
+    if isinstance(values, dict):
+        names = [str(name) for name in values]
+        values = tuple(values.values())
+    elif isinstance(values, tuple | list):
+        names = default_names(len(values))
+        values = tuple(values)
+    else:
+        return _check_array(values)
+    if not values:
+        raise ValueError("`losses` should return at least one loss. Found none.")
+    values = tuple(_check_scalar(n, v) for n, v in zip(names, values, strict=True))
+    return names, values
+
+
+def default_names(num_tasks: int) -> list[str]:
+    """`main`, `aux_1`, `aux_2`, …: the names of tasks that have none."""
+    return ["main", *(f"aux_{i}" for i in range(1, num_tasks))]
+
+
+def _check_array(values: Any) -> tuple[list[str], Any]:
+    if not hasattr(values, "shape") or len(values.shape) != 1 or not values.shape[0]:
+        found = getattr(values, "shape", type(values).__name__)
+        hint = ""
+        if found == ():
+            hint = " One summed loss has no tasks to weigh: return them apart."
+        raise ValueError(
+            "`losses` should return a dict, a tuple or a [T] array of scalar losses. "
+            f"Found {found}.{hint}"
+        )
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise ValueError(
+            "`losses` should return floating-point losses. "
+            f"Found an array of {values.dtype}."
+        )
+    return default_names(values.shape[0]), values
+
+
+def _check_scalar(name: str, value: Any) -> jax.Array:
+    value = jnp.asarray(value)
+    if value.shape != ():
+        raise ValueError(
+            f"Loss `{name}` should be a scalar. Found shape {value.shape}: take its "
+            "mean or its sum."
+        )
+    if not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            f"Loss `{name}` should be a floating-point scalar. Found {value.dtype}."
+        )
+    return value
+
+
+def loss_vector(values: Any) -> jax.Array:
+    """The losses as one array `[T]`, in float32 or better."""
+    if not isinstance(values, tuple):
+        return values.astype(wide(values.dtype))
+    dtype = wide(*(v.dtype for v in values))
+    return jnp.stack([v.astype(dtype) for v in values])
+
+
+def wide(*dtypes: Any) -> Any:
+    """Float64 if one of the dtypes is, else float32: where inner products are summed."""
+    return jnp.float64 if jnp.float64 in dtypes else jnp.float32

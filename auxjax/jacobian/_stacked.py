@@ -1,0 +1,268 @@
+"""Gradients that are already written down, behind the same methods."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from auxjax._types import (
+    Array,
+    ArrayLike,
+    Float,
+    Gradient,
+    LossFn,
+    Mask,
+    Params,
+    StackedGradients,
+)
+from auxjax.jacobian import _losses
+from auxjax.jacobian._dense import dot_rows, gram
+from auxjax.jacobian._leaves import Layout
+from auxjax.jacobian._task_jacobian import TaskJacobian, check_weights, task_jacobian
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StackedJacobian:
+    """A pytree of stacked gradients `[T, *param]` that answers like a `TaskJacobian`.
+
+    Made by `as_jacobian`. Every contraction is a product with the stored rows.
+
+    Attributes:
+      grads: the stacked gradients.
+      losses: `[T]`, or None if nobody passed them.
+      num_tasks: T.
+    """
+
+    grads: StackedGradients
+    losses: jax.Array | None
+    num_tasks: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """`main`, `aux_1`, …: stacked gradients have no names."""
+        return tuple(_losses.default_names(self.num_tasks))
+
+    def vjp(self, weights: ArrayLike) -> Gradient:
+        """Σᵢ wᵢ ∇Lᵢ, from weights `[T]`."""
+        weights = check_weights(weights, self.num_tasks)
+
+        def contract(rows):
+            wide = jnp.promote_types(_losses.wide(rows.dtype), weights.dtype)
+            flat = rows.reshape(self.num_tasks, -1).astype(wide)
+            total = jnp.matmul(weights.astype(wide), flat, precision="highest")
+            return total.reshape(rows.shape[1:]).astype(rows.dtype)
+
+        return self._map(contract)
+
+    def row(self, index: int) -> Gradient:
+        """∇Lᵢ of one task."""
+        return jax.tree.map(lambda rows: rows[index], self.grads)
+
+    def jvp(self, direction: Gradient) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, v⟩ for every task, `[T]`."""
+        vectors = self._layout().pick(direction)
+        total = jnp.zeros(self.num_tasks, self._dtype())
+        for rows, vector in zip(self._leaves(None), vectors, strict=True):
+            total += dot_rows(rows, vector, self._dtype())
+        return total
+
+    def rows(self, *, chunk_size: int | None = None) -> StackedGradients:
+        """The gradients as they are; `chunk_size` has nothing to bound."""
+        del chunk_size
+        return self.grads
+
+    def gramian(
+        self, where: Mask | None = None, *, chunk_size: int | None = None
+    ) -> Float[Array, "T T"]:
+        """J Jᵀ `[T, T]` on the leaves in `where` (None: all)."""
+        del chunk_size
+        return gram(self._leaves(where), self.num_tasks, self._dtype())
+
+    def norms(
+        self, where: Mask | None = None, *, chunk_size: int | None = None
+    ) -> Float[Array, " T"]:
+        """‖∇Lᵢ‖₂ `[T]` on the leaves in `where` (None: all)."""
+        del chunk_size
+        total = jnp.zeros(self.num_tasks, self._dtype())
+        for rows in self._leaves(where):
+            wide = rows.astype(self._dtype())
+            total += jnp.sum(wide * wide, axis=tuple(range(1, rows.ndim)))
+        return jnp.sqrt(total)
+
+    def scale(self, weights: ArrayLike, where: Mask | None = None) -> StackedJacobian:
+        """diag(w) J: row i times `weights[i]`, on the leaves in `where` (None: all)."""
+        weights = check_weights(weights, self.num_tasks)
+        wanted = iter(self._layout().mask(where))
+
+        def times(rows):
+            if not next(wanted):
+                return rows
+            wide = jnp.promote_types(_losses.wide(rows.dtype), weights.dtype)
+            column = weights.astype(wide).reshape((-1,) + (1,) * (rows.ndim - 1))
+            return (rows.astype(wide) * column).astype(rows.dtype)
+
+        return dataclasses.replace(self, grads=self._map(times))
+
+    def shared_mask(self) -> Any:
+        """All floating-point leaves: stacked gradients do not tell who depends on what.
+
+        Pass `where=` to the rule for a narrower choice.
+        """
+        layout = self._layout()
+        return layout.unflatten(list(layout.is_differentiable))
+
+    def as_updates(self) -> StackedGradients:
+        """What a transformation hands on: the stacked gradients."""
+        return self.grads
+
+    def _layout(self) -> Layout:
+        return Layout(
+            jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.grads
+            )
+        )
+
+    def _leaves(self, where: Mask | None) -> list[jax.Array]:
+        layout = self._layout()
+        leaves = jax.tree.leaves(self.grads)
+        picked = zip(layout.differentiable, layout.mask(where), strict=True)
+        return [leaves[i] for i, want in picked if want]
+
+    def _dtype(self) -> Any:
+        return _losses.wide(*(x.dtype for x in jax.tree.leaves(self.grads)))
+
+    def _map(self, f: Callable) -> Any:
+        """Maps the floating-point leaves; `float0` leaves lose their task axis."""
+
+        def one(rows):
+            if jnp.issubdtype(rows.dtype, jnp.inexact):
+                return f(rows)
+            return rows
+
+        return jax.tree.map(one, self.grads)
+
+
+Jacobian = TaskJacobian | StackedJacobian
+
+
+def as_jacobian(
+    updates: Any,
+    params: Params | None = None,
+    *,
+    num_tasks: int | None = None,
+    losses: ArrayLike | None = None,
+) -> Jacobian:
+    """What a rule calls first: anything with a task axis, as a Jacobian.
+
+    Args:
+      updates: a `TaskJacobian`, or stacked gradients with leaves `[T, *param]`.
+      params: the parameters, where the rule was given them; they make the check of
+        the task axis exact.
+      num_tasks: the T that the rule was built for; None: any.
+      losses: `[T]`, for stacked gradients; a `TaskJacobian` has its own.
+
+    Returns:
+      A `TaskJacobian` or a `StackedJacobian`: the same methods either way.
+
+    Raises:
+      ValueError: where there is no task axis (a gradient that is already summed), or
+        T is not `num_tasks`.
+    """
+    if isinstance(updates, TaskJacobian):
+        _check_num_tasks(updates.num_tasks, num_tasks, updates.names)
+        return updates
+    leading = _leading_axis(updates, params)
+    _check_num_tasks(leading, num_tasks, None)
+    if losses is not None:
+        losses = jnp.asarray(losses)
+        if losses.shape != (leading,):
+            raise ValueError(
+                f"`losses` should have shape ({leading},), one a task. "
+                f"Found {losses.shape}."
+            )
+    return StackedJacobian(updates, losses, leading)
+
+
+def _check_num_tasks(found: int, expected: int | None, names: Any) -> None:
+    if expected is not None and found != expected:
+        who = f" ({', '.join(names)})" if names else ""
+        raise ValueError(
+            f"`num_tasks` should be {found}, the number of losses{who}, main task "
+            f"included. Found {expected}. Pass `num_tasks={found}` to the rule."
+        )
+
+
+def _leading_axis(updates: Any, params: Params | None) -> int:
+    """T, if every leaf is `[T, *param]`."""
+    paths, treedef = jax.tree_util.tree_flatten_with_path(updates)
+    if not paths:
+        raise ValueError("`updates` should hold at least one gradient. Found none.")
+    shapes = [tuple(np.shape(leaf)) for _, leaf in paths]
+    tails: list[tuple[int, ...] | None] = [None] * len(shapes)
+    if params is not None:
+        if jax.tree.structure(params) != treedef:
+            raise ValueError(
+                "`updates` should be a TaskJacobian, or have the structure of the "
+                f"parameters, {jax.tree.structure(params)}. Found {treedef}."
+            )
+        tails = [tuple(np.shape(p)) for p in jax.tree.leaves(params)]
+    lead = shapes[0][0] if shapes[0] else 0
+    for (path, _), shape, tail in zip(paths, shapes, tails, strict=True):
+        right = bool(shape) and shape[0] == lead and tail in (None, shape[1:])
+        if not right:
+            expected = "[T, *param]" if tail is None else f"(T, {str(tail)[1:-1]})"
+            raise ValueError(
+                f"`updates` should have a leading task axis, {expected}, at "
+                f"`{jax.tree_util.keystr(path)}`. Found shape {shape}: this looks like "
+                "a gradient that is already summed over the tasks. Pass "
+                "`auxjax.task_jacobian(losses, params, ...)`, or stacked gradients "
+                "from `auxjax.task_grads(losses)(params, ...)`."
+            )
+    return lead
+
+
+def task_grads(
+    losses: LossFn, has_aux: bool = False, *, chunk_size: int | None = None
+) -> Callable[..., tuple[Any, StackedGradients]]:
+    """Makes `f(params, *args) -> (losses, grads)` with one gradient a task, stacked.
+
+    T backward passes and T times the parameters' memory: prefer
+    `auxjax.task_jacobian`, which every rule accepts as well and most need no more
+    of. A task's row never runs another task's decoder; tasks whose programs are alike
+    are pulled back together by one `vmap`.
+
+    Args:
+      losses: as in `auxjax.task_jacobian`.
+      has_aux: whether `losses` returns `(losses, aux)`.
+      chunk_size: pull at most so many alike rows back at once; bounds the memory of
+        the backward pass.
+
+    Returns:
+      A function like `jax.value_and_grad`'s: it returns the losses `[T]` (with
+      `has_aux`, a pair of them and aux) and a pytree with leaves `[T, *param]`.
+
+    Raises:
+      ValueError: where `chunk_size` is less than 1, or a loss is no scalar.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> grads = auxjax.task_grads(lambda p: (jnp.sum(p**2), jnp.sum(p)))
+      >>> grads(jnp.array([1.0, 2.0]))
+      (Array([5., 3.], dtype=float32), Array([[2., 4.],
+           [1., 1.]], dtype=float32))
+    """
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"`chunk_size` should be at least 1. Found {chunk_size}.")
+
+    def f(params: Params, *args: Any):
+        jac = task_jacobian(losses, params, *args, has_aux=has_aux)
+        values = (jac.losses, jac.aux) if has_aux else jac.losses
+        return values, jac.rows(chunk_size=chunk_size)
+
+    return f

@@ -1,0 +1,335 @@
+"""The Jacobian of the task losses as a linear map that is never written down."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import Array, ArrayLike, Float, Gradient, LossFn, Mask, Params
+from auxjax.jacobian import _linear, _losses, _rows, _scales
+from auxjax.jacobian._dense import dot_rows, gram, inner
+from auxjax.jacobian._leaves import Layout
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class TaskJacobian:
+    """J, one row a task: the gradient of each loss at the same parameters.
+
+    Made by `task_jacobian`. It is a pytree (of the forward pass's residuals), so it
+    passes through `optax.chain`, `jit`, `scan` and `vmap`. Prices below are in passes
+    over the model, where equal weighting costs one forward and one backward pass.
+
+    Attributes:
+      losses: `[T]`, the losses' values, in float32 or better; the main task first.
+      aux: what the loss function returned beside its losses, else None.
+    """
+
+    losses: jax.Array
+    aux: Any
+    _linear: _linear.LinearMap
+    _scales: tuple[_scales.Scale, ...]
+    _layout: Layout = dataclasses.field(metadata={"static": True})
+    _names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tasks' names, the main task's first."""
+        return self._names
+
+    @property
+    def num_tasks(self) -> int:
+        """T, the number of tasks."""
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        shape = jax.tree.map(lambda x: tuple(x.shape), self._layout.abstract())
+        return f"TaskJacobian(names={self._names}, params={shape})"
+
+    def vjp(self, weights: ArrayLike) -> Gradient:
+        """Σᵢ wᵢ ∇Lᵢ: one backward pass, whatever T.
+
+        Args:
+          weights: `[T]`.
+
+        Returns:
+          A pytree like the parameters.
+        """
+        weights = check_weights(weights, self.num_tasks)
+        found: dict[int, Any] = {}
+        for scale, leaves in self._groups():
+            total = weights if scale is None else weights * scale
+            pulled = _linear.transpose(self._linear, self._cotangents(total))
+            found.update((leaf, pulled[leaf]) for leaf in leaves)
+        return self._layout.fill(found)
+
+    def row(self, index: int) -> Gradient:
+        """∇Lᵢ of one task: one backward pass that runs no other task's decoder."""
+        if not 0 <= index < self.num_tasks:
+            raise ValueError(
+                f"`index` should be in 0..{self.num_tasks - 1}. Found {index}."
+            )
+        rows = [_rows.make_row(self._linear, index)]
+        (grads,) = self._pull(rows, None, lambda grads: grads, None)
+        return self._layout.fill(dict(zip(rows[0].leaves, grads, strict=True)))
+
+    def jvp(self, direction: Gradient) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, v⟩ for every task: one tangent pass, whatever T.
+
+        A loss that contains `jax.custom_vjp` has no forward mode. There the tangent
+        pass is the transpose of the backward pass; and where the backward pass is not
+        linear JAX either (a callback, say), the rows are contracted one by one.
+
+        Args:
+          direction: v, a pytree like the parameters.
+
+        Returns:
+          `[T]`. The tangent pass runs in the parameters' precision.
+        """
+        tangents = self._layout.pick(direction)
+        total = jnp.zeros_like(self.losses)
+        for scale, leaves in self._groups():
+            part = [
+                t if leaf in leaves else jnp.zeros_like(t)
+                for leaf, t in enumerate(tangents)
+            ]
+            pushed = self._push(part).astype(total.dtype)
+            total += pushed if scale is None else scale * pushed
+        return total
+
+    def rows(self, *, chunk_size: int | None = None) -> Any:
+        """All gradients, stacked: T backward passes and T times the memory.
+
+        Args:
+          chunk_size: pull at most so many alike rows back at once.
+
+        Returns:
+          A pytree like the parameters, leaves `[T, *param]`.
+        """
+        return self._layout.fill(self._stacked(None, chunk_size), (self.num_tasks,))
+
+    def gramian(
+        self, where: Mask | None = None, *, chunk_size: int | None = None
+    ) -> Float[Array, "T T"]:
+        """J Jᵀ: T backward passes.
+
+        Args:
+          where: the leaves that count (the shared ones, say); None: all.
+          chunk_size: pull at most so many alike rows back at once.
+
+        Returns:
+          `[T, T]`, accumulated in float32 or better.
+        """
+        leaves = self._stacked(where, chunk_size)
+        return gram(list(leaves.values()), self.num_tasks, self.losses.dtype)
+
+    def norms(
+        self, where: Mask | None = None, *, chunk_size: int | None = None
+    ) -> Float[Array, " T"]:
+        """‖∇Lᵢ‖₂ for every task: T backward passes; no row is kept.
+
+        Args:
+          where: the leaves that count; None: all.
+          chunk_size: pull at most so many alike rows back at once.
+
+        Returns:
+          `[T]`, accumulated in float32 or better.
+        """
+        dtype = self.losses.dtype
+
+        def square(grads):
+            total = jnp.zeros((), dtype)
+            for grad in grads:
+                total += inner(grad, grad, dtype)
+            return total
+
+        return jnp.sqrt(jnp.stack(self._pull(self._all_rows(), where, square, chunk_size)))
+
+    def scale(self, weights: ArrayLike, where: Mask | None = None) -> TaskJacobian:
+        """diag(w) J, lazily: row i times `weights[i]`; costs nothing.
+
+        Args:
+          weights: `[T]`.
+          where: the leaves whose rows are scaled; elsewhere they stay. None: all.
+
+        Returns:
+          The scaled Jacobian. `losses` stay as they are.
+        """
+        weights = check_weights(weights, self.num_tasks).astype(self.losses.dtype)
+        mask = _scales.StaticMask(self._layout.mask(where))
+        return dataclasses.replace(self, _scales=(*self._scales, _scales.Scale(weights, mask)))
+
+    def shared_mask(self) -> Any:
+        """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
+        dependence = self.dependence()
+        counts = [sum(column) for column in zip(*dependence, strict=True)]
+        flags = [False] * len(self._layout.shapes)
+        for leaf, count in zip(self._layout.differentiable, counts, strict=True):
+            flags[leaf] = count >= 2
+        return self._layout.unflatten(flags)
+
+    def dependence(self) -> list[tuple[bool, ...]]:
+        """`[T][leaf]`: which losses depend on which differentiable leaves."""
+        everywhere = range(len(self._layout.differentiable))
+        return [
+            tuple(leaf in row.leaves for leaf in everywhere) for row in self._all_rows()
+        ]
+
+    def as_updates(self) -> TaskJacobian:
+        """What a transformation hands on: the Jacobian itself."""
+        return self
+
+    @property
+    def _is_array(self) -> bool:
+        """Whether the map has one `[T]` output; else T scalars."""
+        return len(self._linear.program.jaxpr.out_avals) < self.num_tasks
+
+    def _groups(self):
+        return _scales.groups(self._scales, (True,) * len(self._layout.differentiable))
+
+    def _all_rows(self) -> list[_rows.Row]:
+        return [_rows.make_row(self._linear, i) for i in range(self.num_tasks)]
+
+    def _pull(self, rows, where: Mask | None, reduce: _rows.Reduce, chunk_size):
+        """`reduce` of the given rows, scaled, on the leaves in `where`."""
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"`chunk_size` should be at least 1. Found {chunk_size}.")
+        scale_of = functools.partial(_scales.leaf_weights, self._scales)
+        wanted = self._layout.mask(where)
+        return _rows.pull_rows(rows, wanted, scale_of, reduce, chunk_size)
+
+    def _stacked(self, where: Mask | None, chunk_size) -> dict[int, jax.Array]:
+        """`{leaf: [T, *param]}` for the leaves in `where`; absent rows are zero."""
+        rows = self._all_rows()
+        grads = self._pull(rows, where, lambda grads: grads, chunk_size)
+        wanted = self._layout.mask(where)
+        found = [
+            dict(zip([i for i in row.leaves if wanted[i]], grad, strict=True))
+            for row, grad in zip(rows, grads, strict=True)
+        ]
+        return {
+            leaf: jnp.stack(
+                [g[leaf] if leaf in g else jnp.zeros(t.shape, t.dtype) for g in found]
+            )
+            for leaf, t in enumerate(self._linear.program.tangents)
+            if wanted[leaf]
+        }
+
+    def _cotangents(self, weights: jax.Array) -> list[jax.Array]:
+        outs = self._linear.program.jaxpr.out_avals
+        if self._is_array:
+            return [weights.astype(outs[0].dtype)]
+        return [
+            weights[i].astype(out.dtype).reshape(out.shape)
+            for i, out in enumerate(outs)
+        ]
+
+    def _push(self, tangents: list[jax.Array]) -> jax.Array:
+        """One tangent pass, `[T]`, by whichever way the losses allow."""
+        if _linear.has_forward_mode(self._linear):
+            return self._joined(_linear.apply(self._linear, tangents))
+        try:
+            return self._joined(_linear.double_transpose(self._linear, tangents))
+        except _linear.NOT_TRANSPOSABLE:
+            leaves = dataclasses.replace(self, _scales=())._stacked(None, None)
+            return sum(
+                (
+                    dot_rows(rows, tangents[leaf], self.losses.dtype)
+                    for leaf, rows in leaves.items()
+                ),
+                start=jnp.zeros_like(self.losses),
+            )
+
+    def _joined(self, outputs: list[jax.Array]) -> jax.Array:
+        if self._is_array:
+            return outputs[0]
+        dtype = self.losses.dtype
+        return jnp.stack([out.reshape(()).astype(dtype) for out in outputs])
+
+
+def check_weights(weights: ArrayLike, num_tasks: int) -> jax.Array:
+    """`weights` as an array, or a ValueError if it has not one entry a task."""
+    weights = jnp.asarray(weights)
+    if weights.shape != (num_tasks,):
+        raise ValueError(
+            f"`weights` should have shape ({num_tasks},), one a task. "
+            f"Found {weights.shape}."
+        )
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        return weights.astype(jnp.float32)
+    return weights
+
+
+def task_jacobian(
+    losses: LossFn, params: Params, *args: Any, has_aux: bool = False
+) -> TaskJacobian:
+    """The Jacobian of the task losses, as a linear map: one forward pass.
+
+    Nothing is stacked and no gradient is computed until the Jacobian is contracted,
+    so a rule pays only for what it asks:
+
+    | asked | gives | price |
+    |---|---|---|
+    | `jac.vjp(w)` | Σᵢ wᵢ ∇Lᵢ | 1 backward pass |
+    | `jac.jvp(v)` | ⟨∇Lᵢ, v⟩ for every task | 1 tangent pass |
+    | `jac.gramian(where)` | J Jᵀ | T backward passes |
+    | `jac.rows()` | the stacked gradients | T backward passes, T× memory |
+
+    Args:
+      losses: `losses(params, *args)`; returns a dict (its insertion order counts), a
+        tuple or a `[T]` array of scalar losses, the main task's first. With
+        `has_aux`, a pair of that and anything. If it is wrapped in a transformation
+        that rebuilds its output (`jax.checkpoint`, `jax.vmap`), return a tuple or a
+        `collections.OrderedDict`: JAX sorts the keys of a plain dict there. (`jax.jit`
+        is looked through.)
+      params: a pytree. Leaves that are not floating point are constants; their
+        gradient is `float0`, as with `jax.grad(..., allow_int=True)`.
+      *args: handed to `losses`; not differentiated.
+      has_aux: whether `losses` returns `(losses, aux)`.
+
+    Returns:
+      A `TaskJacobian`.
+
+    Raises:
+      ValueError: where a loss is not a floating-point scalar, or there is none.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> def losses(params):
+      ...     return {"main": jnp.sum(params**2), "helper": jnp.sum(params)}
+      >>> jac = auxjax.task_jacobian(losses, jnp.array([1.0, 2.0]))
+      >>> jac.names, jac.losses
+      (('main', 'helper'), Array([5., 3.], dtype=float32))
+      >>> jac.vjp(jnp.array([1.0, 10.0]))  # ∇L_main + 10 ∇L_helper
+      Array([12., 14.], dtype=float32)
+      >>> jac.jvp(jnp.array([0.0, 1.0]))  # both losses' slope along the second axis
+      Array([4., 1.], dtype=float32)
+    """
+    layout = Layout(params)
+    leaves = jax.tree.leaves(params)
+    constants = {i: x for i, x in enumerate(leaves) if not layout.is_differentiable[i]}
+    if not layout.differentiable:
+        raise ValueError(
+            "`params` should have at least one floating-point leaf. Found "
+            f"{[str(d) for d in layout.dtypes]}."
+        )
+
+    def rebuild(variables):
+        full = dict(zip(layout.differentiable, variables, strict=True)) | constants
+        return layout.unflatten([full[i] for i in range(len(leaves))])
+
+    f, names = _losses.regular(losses, rebuild, args, has_aux)
+    values, linear, aux = _linear.linearize(f, layout.pick(params))
+    return TaskJacobian(
+        losses=_losses.loss_vector(values),
+        aux=aux,
+        _linear=linear,
+        _scales=(),
+        _layout=layout,
+        _names=tuple(names),
+    )

@@ -1,0 +1,103 @@
+"""Convolution, computed in the way that is fast where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from auxjax._types import Array, Float
+
+Implementation = Literal["auto", "patches", "conv"]
+"""How to convolve: `patches` times a matrix, XLA's `conv`, or what suits the backend."""
+
+
+def convolve(
+    images: Float[Array, "*N H W I"],
+    kernel: Float[Array, "h w I O"],
+    *,
+    strides: Sequence[int] = (1, 1),
+    padding: Literal["VALID", "SAME"] = "VALID",
+    implementation: Implementation = "auto",
+) -> Float[Array, "*N H2 W2 O"]:
+    """Convolve images with a kernel (without flipping it, as networks do).
+
+    out[i, j, o] = Σ_{a, b, c} images[i·s + a, j·s + b, c] · kernel[a, b, c, o]
+
+    Args:
+        images: Channels last; any number of leading axes.
+        kernel: Height, width, channels in, channels out.
+        strides: Steps in rows and in columns.
+        padding: "VALID" (none) or "SAME" (zeros, so that stride 1 keeps the size).
+        implementation: "patches" cuts out what the kernel sees at each place and
+            multiplies by a matrix; "conv" is `jax.lax.conv_general_dilated`; "auto"
+            takes patches on a CPU, where the backward pass of XLA's convolution is
+            slow, and conv elsewhere. The values are the same.
+
+    Returns:
+        The filtered images.
+
+    Raises:
+        ValueError: The implementation is unknown, or the kernel larger than the image.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image = jnp.arange(4.0).reshape(1, 4, 1)
+        >>> difference = jnp.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
+        >>> convolve(image, difference)[0, :, 0]
+        Array([1., 1., 1.], dtype=float32)
+    """
+    if implementation not in ("auto", "patches", "conv"):
+        raise ValueError(
+            "`implementation` should be 'auto', 'patches' or 'conv'. "
+            f"Found {implementation!r}."
+        )
+    *lead, height, width, channels = images.shape
+    kernel_size = kernel.shape[:2]
+    if padding == "VALID" and (height < kernel_size[0] or width < kernel_size[1]):
+        raise ValueError(
+            f"the image should be at least as large as the kernel, {kernel_size}. "
+            f"Found {(height, width)}."
+        )
+    images = images.reshape(-1, height, width, channels)
+    if implementation == "auto":
+        # The one place that decides.
+        implementation = "patches" if jax.default_backend() == "cpu" else "conv"
+    if implementation == "conv":
+        out = jax.lax.conv_general_dilated(
+            images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    else:
+        borders = jax.lax.padtype_to_pads(
+            (height, width), kernel_size, tuple(strides), padding
+        )
+        patches = _patches(images, kernel_size, strides, borders)
+        out = patches @ kernel.reshape(-1, kernel.shape[-1])
+    return out.reshape(*lead, *out.shape[1:])
+
+
+def _patches(
+    images: Float[Array, "B H W I"],
+    kernel_size: tuple[int, int],
+    strides: Sequence[int],
+    borders: Sequence[tuple[int, int]],
+) -> Float[Array, "B H2 W2 P"]:
+    """What the kernel sees at each place, `[h, w, I]` flattened: one view an offset."""
+    images = jnp.pad(images, ((0, 0), *borders, (0, 0)))
+    _, height, width, _ = images.shape
+    rows = (height - kernel_size[0]) // strides[0] + 1
+    columns = (width - kernel_size[1]) // strides[1] + 1
+    views = [
+        images[
+            :,
+            a : a + strides[0] * (rows - 1) + 1 : strides[0],
+            b : b + strides[1] * (columns - 1) + 1 : strides[1],
+        ]
+        for a in range(kernel_size[0])
+        for b in range(kernel_size[1])
+    ]
+    return jnp.concatenate(views, axis=-1)

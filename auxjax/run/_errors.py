@@ -1,0 +1,87 @@
+"""What can go wrong around a run, said in one line each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class RunError(ValueError):
+    """The folder, the disk or the checkpoint is not what the run needs.
+
+    A subclass of its own, so that a script can print these without a traceback and
+    still let every other `ValueError` show where it came from.
+    """
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss became NaN or infinite; the message names where to look.
+
+    Attributes:
+      step: the step of the first loss that is not finite.
+      task: the name of its task.
+      value: the loss itself.
+      checkpoint: the last checkpoint before it, if one was saved.
+    """
+
+    def __init__(self, step: int, task: str, value: float, checkpoint: Path | None):
+        self.step, self.task, self.value = step, task, value
+        self.checkpoint = checkpoint
+        last = (
+            "No checkpoint was saved before it."
+            if checkpoint is None
+            else f"The last good checkpoint is of step {checkpoint.name}: {checkpoint}."
+        )
+        super().__init__(f"The loss of `{task}` is {value} at step {step}. {last}")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Ends the program with one line on stderr where a `RunError` would escape.
+
+    For the `main` of a script: exit code 2 for a `RunError` (the user can mend the
+    command), 1 for a `NonFiniteLoss`. Every other exception keeps its traceback.
+
+    Example:
+      >>> with plain_errors():
+      ...     losses = [0.5, 0.25]
+    """
+    try:
+        yield
+    except (RunError, NonFiniteLoss) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, RunError) else 1) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns an `OSError` into a `RunError` with the path and the system's reason."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"`{path}` should be writable. Found: {error.strerror or error}."
+        ) from error
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Names the extra to install where an import inside the block fails.
+
+    Example:
+      >>> with extra("plots"):
+      ...     import a_package_nobody_has
+      Traceback (most recent call last):
+      ...
+      ModuleNotFoundError: No module named 'a_package_nobody_has'.
+      Install it with: pip install "auxjax[plots]"
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f'{error.msg}. Install it with: pip install "auxjax[{name}]"',
+            name=error.name,
+        ) from error
