@@ -1,5 +1,21 @@
-"""auxjax: auxiliary-task weights that look after themselves, in JAX."""
+"""auxjax: auxiliary-task weights that look after themselves, in JAX.
 
+Stack your losses, the main task's first, and chain a rule into your optimizer:
+
+>>> import jax.numpy as jnp
+>>> import optax
+>>> import auxjax
+>>> def losses(params, batch):
+...     return {"main": jnp.mean((batch - params) ** 2), "small": jnp.sum(params**2)}
+>>> tx = optax.chain(auxjax.olaux(n=5), optax.adam(3e-4))
+>>> params = jnp.zeros(3)
+>>> opt_state = tx.init(params)
+>>> jac = auxjax.task_jacobian(losses, params, jnp.ones(3))
+>>> updates, opt_state = tx.update(jac, opt_state, params)
+>>> params = optax.apply_updates(params, updates)
+"""
+
+from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import (
     StackedJacobian,
     TaskJacobian,
@@ -8,12 +24,39 @@ from auxjax.jacobian import (
     task_grads,
     task_jacobian,
 )
+from auxjax.weighting import (
+    FixedState,
+    GCSState,
+    OLAuxState,
+    fixed,
+    gcs,
+    gcs_weights,
+    olaux,
+    scale_by_fixed,
+    scale_by_gcs,
+    scale_by_log_loss,
+    scale_by_olaux,
+)
+
+__version__ = "0.1.0"
 
 __all__ = [
+    "FixedState",
+    "GCSState",
+    "OLAuxState",
     "StackedJacobian",
     "TaskJacobian",
     "as_jacobian",
+    "fixed",
+    "gcs",
+    "gcs_weights",
+    "olaux",
+    "scale_by_fixed",
+    "scale_by_gcs",
+    "scale_by_log_loss",
+    "scale_by_olaux",
     "shared_mask",
+    "sum_tasks",
     "task_grads",
     "task_jacobian",
 ]

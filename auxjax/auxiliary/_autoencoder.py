@@ -10,8 +10,8 @@ from ._masking import check_same_shape, kept_rows, masked_mean, mean_of_rows
 
 
 def autoencoder(
-    reconstruction: Float[Array, B * S],
-    observation: Shaped[Array, B * S],
+    reconstruction: Float[Array, " B *S"],
+    observation: Shaped[Array, " B *S"],
     mask: Shaped[Array, " B"],
 ) -> Float[Array, ""]:
     """Mean squared error per pixel (or per entry of a vector observation).

@@ -44,7 +44,7 @@ def masked_mean(
     return kept / jnp.where(total > 0, total, 1)
 
 
-def mean_of_rows(values: Float[Array, "B *S"]) -> Float[Array, " B"]:
+def mean_of_rows(values: Float[Array, " B *S"]) -> Float[Array, " B"]:
     """Mean over all axes but the first."""
     return jnp.mean(values, axis=tuple(range(1, values.ndim)))
 

@@ -29,7 +29,7 @@ def to_float(observation: Shaped[Array, "*S"]) -> Float[Array, "*S"]:
 
 
 def gather_pixels(
-    images: Shaped[Array, "B H W C"], index: Int[Array, B * N]
+    images: Shaped[Array, "B H W C"], index: Int[Array, " B *N"]
 ) -> Shaped[Array, "B *N C"]:
     """The pixels at the flat positions `row * W + column` of each image."""
     batch, height, width, channels = images.shape

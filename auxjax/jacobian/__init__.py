@@ -7,6 +7,7 @@ products with a direction are `jac.jvp(v)`.
 """
 
 from auxjax.jacobian._dependence import shared_mask
+from auxjax.jacobian._leaves import masked_leaves
 from auxjax.jacobian._stacked import (
     Jacobian,
     StackedJacobian,
@@ -20,6 +21,7 @@ __all__ = [
     "StackedJacobian",
     "TaskJacobian",
     "as_jacobian",
+    "masked_leaves",
     "shared_mask",
     "task_grads",
     "task_jacobian",

@@ -125,3 +125,17 @@ def broadcast_mask(where: Mask | Callable, params: Params) -> list[bool]:
                 f"`where` should hold Python bools. Found {type(flag).__name__}."
             )
     return [bool(flag) for flag in flags]
+
+
+def masked_leaves(tree: Any, params: Params, where: Mask | None) -> list[Any]:
+    """The differentiable leaves of `tree` that `where` picks out of `params`.
+
+    Args:
+      tree: a pytree of the parameters' structure; its leaves may have leading axes.
+      params: the parameters, or arrays of their shapes.
+      where: a mask for them; None: all.
+    """
+    layout = Layout(params)
+    leaves = jax.tree.leaves(tree)
+    picked = zip(layout.differentiable, layout.mask(where), strict=True)
+    return [leaves[i] for i, want in picked if want]

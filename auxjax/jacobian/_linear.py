@@ -177,6 +177,4 @@ def _split_stack(jaxpr: Any) -> Any:
 
 def _rewire(jaxpr: Any, **changes: Any) -> Any:
     """A jaxpr with other inputs or outputs; its names for them no longer hold."""
-    return jaxpr.replace(
-        debug_info=jaxpr.debug_info.with_unknown_names(), **changes
-    )
+    return jaxpr.replace(debug_info=jaxpr.debug_info.with_unknown_names(), **changes)

@@ -63,11 +63,13 @@ class StackedJacobian:
         """∇Lᵢ of one task."""
         return jax.tree.map(lambda rows: rows[index], self.grads)
 
-    def jvp(self, direction: Gradient) -> Float[Array, " T"]:
-        """⟨∇Lᵢ, v⟩ for every task, `[T]`."""
-        vectors = self._layout().pick(direction)
+    def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, v⟩ for every task, `[T]`, on the leaves in `where` (None: all)."""
+        layout = self._layout()
+        wanted = layout.mask(where)
         total = jnp.zeros(self.num_tasks, self._dtype())
-        for rows, vector in zip(self._leaves(None), vectors, strict=True):
+        vectors = [v for v, w in zip(layout.pick(direction), wanted, strict=True) if w]
+        for rows, vector in zip(self._leaves(where), vectors, strict=True):
             total += dot_rows(rows, vector, self._dtype())
         return total
 
@@ -106,7 +108,12 @@ class StackedJacobian:
             column = weights.astype(wide).reshape((-1,) + (1,) * (rows.ndim - 1))
             return (rows.astype(wide) * column).astype(rows.dtype)
 
-        return dataclasses.replace(self, grads=self._map(times))
+        def keep(rows):
+            if jnp.issubdtype(rows.dtype, jnp.inexact):
+                return times(rows)
+            return rows
+
+        return dataclasses.replace(self, grads=jax.tree.map(keep, self.grads))
 
     def shared_mask(self) -> Any:
         """All floating-point leaves: stacked gradients do not tell who depends on what.
@@ -142,7 +149,7 @@ class StackedJacobian:
         def one(rows):
             if jnp.issubdtype(rows.dtype, jnp.inexact):
                 return f(rows)
-            return rows
+            return rows[0]
 
         return jax.tree.map(one, self.grads)
 

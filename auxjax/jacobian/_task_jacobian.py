@@ -61,7 +61,8 @@ class TaskJacobian:
         """
         weights = check_weights(weights, self.num_tasks)
         found: dict[int, Any] = {}
-        for scale, leaves in self._groups():
+        everywhere = self._layout.mask(None)
+        for scale, leaves in _scales.groups(self._scales, everywhere):
             total = weights if scale is None else weights * scale
             pulled = _linear.transpose(self._linear, self._cotangents(total))
             found.update((leaf, pulled[leaf]) for leaf in leaves)
@@ -77,7 +78,7 @@ class TaskJacobian:
         (grads,) = self._pull(rows, None, lambda grads: grads, None)
         return self._layout.fill(dict(zip(rows[0].leaves, grads, strict=True)))
 
-    def jvp(self, direction: Gradient) -> Float[Array, " T"]:
+    def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, v⟩ for every task: one tangent pass, whatever T.
 
         A loss that contains `jax.custom_vjp` has no forward mode. There the tangent
@@ -86,13 +87,14 @@ class TaskJacobian:
 
         Args:
           direction: v, a pytree like the parameters.
+          where: the leaves that count, as if v were zero elsewhere; None: all.
 
         Returns:
           `[T]`. The tangent pass runs in the parameters' precision.
         """
         tangents = self._layout.pick(direction)
         total = jnp.zeros_like(self.losses)
-        for scale, leaves in self._groups():
+        for scale, leaves in _scales.groups(self._scales, self._layout.mask(where)):
             part = [
                 t if leaf in leaves else jnp.zeros_like(t)
                 for leaf, t in enumerate(tangents)
@@ -147,7 +149,9 @@ class TaskJacobian:
                 total += inner(grad, grad, dtype)
             return total
 
-        return jnp.sqrt(jnp.stack(self._pull(self._all_rows(), where, square, chunk_size)))
+        return jnp.sqrt(
+            jnp.stack(self._pull(self._all_rows(), where, square, chunk_size))
+        )
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> TaskJacobian:
         """diag(w) J, lazily: row i times `weights[i]`; costs nothing.
@@ -161,7 +165,9 @@ class TaskJacobian:
         """
         weights = check_weights(weights, self.num_tasks).astype(self.losses.dtype)
         mask = _scales.StaticMask(self._layout.mask(where))
-        return dataclasses.replace(self, _scales=(*self._scales, _scales.Scale(weights, mask)))
+        return dataclasses.replace(
+            self, _scales=(*self._scales, _scales.Scale(weights, mask))
+        )
 
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
@@ -187,9 +193,6 @@ class TaskJacobian:
     def _is_array(self) -> bool:
         """Whether the map has one `[T]` output; else T scalars."""
         return len(self._linear.program.jaxpr.out_avals) < self.num_tasks
-
-    def _groups(self):
-        return _scales.groups(self._scales, (True,) * len(self._layout.differentiable))
 
     def _all_rows(self) -> list[_rows.Row]:
         return [_rows.make_row(self._linear, i) for i in range(self.num_tasks)]

@@ -1,1 +1,51 @@
-"""run."""
+"""What every long run needs: a command line, a folder, metrics, checkpoints, a bar.
+
+It knows no algorithm. Orbax, rich, tyro and matplotlib are imported when first used.
+"""
+
+from auxjax.run._checkpoint import last_checkpoint, restore, save
+from auxjax.run._cli import parse
+from auxjax.run._describe import machine
+from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors
+from auxjax.run._folder import RunFolder, open_run
+from auxjax.run._json import write_json
+from auxjax.run._loop import first_non_finite, run_chunks
+from auxjax.run._metrics import MetricsWriter, read_metrics
+from auxjax.run._plots import line_styles, plot_grid, plot_learning_curves, plot_weights
+from auxjax.run._progress import Progress, short_number
+from auxjax.run._table import (
+    frames_to_reach,
+    mean_and_std,
+    mean_std,
+    print_table,
+    table_markdown,
+)
+
+__all__ = [
+    "MetricsWriter",
+    "NonFiniteLoss",
+    "Progress",
+    "RunError",
+    "RunFolder",
+    "first_non_finite",
+    "frames_to_reach",
+    "last_checkpoint",
+    "line_styles",
+    "machine",
+    "mean_and_std",
+    "mean_std",
+    "open_run",
+    "parse",
+    "plain_errors",
+    "plot_grid",
+    "plot_learning_curves",
+    "plot_weights",
+    "print_table",
+    "read_metrics",
+    "restore",
+    "run_chunks",
+    "save",
+    "short_number",
+    "table_markdown",
+    "write_json",
+]

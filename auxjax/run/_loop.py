@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import threading
@@ -14,7 +13,7 @@ import numpy as np
 
 from auxjax._types import PyTree
 from auxjax.run._checkpoint import last_checkpoint, read_note, restore, save
-from auxjax.run._errors import NonFiniteLoss, RunError
+from auxjax.run._errors import NonFiniteLoss
 from auxjax.run._folder import RunFolder
 from auxjax.run._leaves import without_weak_types
 from auxjax.run._metrics import MetricsWriter
@@ -29,7 +28,7 @@ def run_chunks(
     advance: Callable[[PyTree], tuple[PyTree, PyTree]],
     num_chunks: int,
     folder: RunFolder,
-    step_of: Callable[[PyTree], int],
+    step_of: Callable[[PyTree], Any],
     report: Callable[[PyTree, int], tuple[Sequence[Mapping[str, Any]], str]],
     checkpoint_every: int = 1,
     check: Callable[[PyTree], tuple[int, str, float] | None] | None = None,
@@ -49,13 +48,13 @@ def run_chunks(
         its argument.
       num_chunks: how many chunks there are in all, those already done included.
       folder: the run's folder, from `open_run`.
-      step_of: the step that a state has come to; it grows with every chunk.
-      report: `(metrics on the host, chunk index) -> (rows, text)`: the rows go to
-        `metrics.jsonl`, each with an int "step" that is at most `step_of` the state
-        after the chunk; the text goes beside the progress bar.
+      step_of: the step (an int) that a state has come to; it grows with every chunk.
+      report: `(metrics on the host, chunk index) -> (rows, text)`. The rows go to
+        `metrics.jsonl`, each with an int "step" above that of the state before the
+        chunk and at most that of the state after it; the text goes beside the bar.
       checkpoint_every: chunks between two checkpoints; one is always saved at the end.
       check: `metrics -> None`, or `(step, task, value)` for a loss that is not finite;
-        see `first_non_finite`. A state that fails is not saved.
+        see `first_non_finite`. The rows are written, the state is not saved.
       description: what runs, for the progress bar.
       unit: of the steps, for the progress bar.
       quiet: whether to show no progress.
@@ -64,16 +63,148 @@ def run_chunks(
       The state after the last chunk.
 
     Raises:
-      ValueError: a count is below 1, or the checkpoint is beyond `num_chunks`.
+      ValueError: a count is below 1, a row's step is not in its chunk, or the folder
+        has come further than `num_chunks`.
       NonFiniteLoss: `check` found one.
       RunError: the disk is full, or the checkpoint is of another state.
-      SystemExit: Ctrl-C or SIGTERM came. The chunk was finished and saved; a second
-        Ctrl-C stops at once, at the checkpoint before.
+      SystemExit: with code 130 after Ctrl-C or SIGTERM. The chunk was finished and
+        saved; a second Ctrl-C stops at once, at the checkpoint before.
     """
-    for name, value in (("num_chunks", num_chunks), ("every", checkpoint_every)):
+    _check_at_least_one(num_chunks=num_chunks, checkpoint_every=checkpoint_every)
+    state, chunk, start = _begin(state, folder, num_chunks)
+    try:
+        with (
+            MetricsWriter(folder.metrics) as metrics,
+            Progress(description, done=max(start, 0), unit=unit, quiet=quiet) as bar,
+            _StopSignals() as signals,
+        ):
+            metrics.truncate_after(start)
+            stopping = False
+            while chunk < num_chunks and not stopping:
+                before = int(step_of(state))
+                state, seen = advance(state)
+                state = without_weak_types(state)
+                seen = jax.device_get(seen)
+                done = int(step_of(state))
+                bad = check(seen) if check else None
+                rows, text = report(seen, chunk)
+                _write_rows(metrics, rows, before, done)
+                if bad is not None:
+                    raise NonFiniteLoss(*bad, last_checkpoint(folder.checkpoint))
+                chunk += 1
+                bar.update(
+                    done, text, total=done + (num_chunks - chunk) * (done - before)
+                )
+                stopping = signals.asked
+                if stopping or chunk == num_chunks or chunk % checkpoint_every == 0:
+                    save(folder.checkpoint, done, state, note={"chunk": chunk})
+    except KeyboardInterrupt:
+        stopping = True
+    if stopping and chunk < num_chunks:
+        _leave(folder)
+    return state
+
+
+def first_non_finite(
+    losses: Any, steps: Any, names: Sequence[str]
+) -> tuple[int, str, float] | None:
+    """The earliest loss that is NaN or infinite, as `run_chunks` wants of `check`.
+
+    Args:
+      losses: `[n, T]`, or `[seeds, n, T]`.
+      steps: `[n]`, the step of each row of losses.
+      names: the names of the `T` tasks.
+
+    Returns:
+      The step, the task's name and the loss, or None where all are finite.
+
+    Example:
+      >>> losses = [[0.5, 0.1], [0.4, float("nan")]]
+      >>> first_non_finite(losses, [10, 20], ["main", "flow"])
+      (20, 'flow', nan)
+    """
+    losses = np.asarray(losses, np.float64)
+    losses = losses[None] if losses.ndim == 2 else losses
+    # Time first, so that the first one found is the earliest over all seeds.
+    where = np.argwhere(~np.isfinite(losses.swapaxes(0, 1)))
+    if not len(where):
+        return None
+    row, seed, task = where[0]
+    return int(np.asarray(steps)[row]), names[task], float(losses[seed, row, task])
+
+
+def _check_at_least_one(**counts: int) -> None:
+    for name, value in counts.items():
         if value < 1:
-            name = "checkpoint_every" if name == "every" else name
             raise ValueError(f"`{name}` should be at least 1. Found {value}.")
-    return _Run(
-        advance, num_chunks, folder, step_of, report, checkpoint_every, check
-    ).go(state, description, unit, quiet)
+
+
+def _begin(
+    state: PyTree, folder: RunFolder, num_chunks: int
+) -> tuple[PyTree, int, int]:
+    """The state, the chunks done and the step so far; -1 where nothing was saved."""
+    state = without_weak_types(state)
+    found = restore(folder.checkpoint, state)
+    if found is None:
+        return state, 0, -1
+    chunk = read_note(folder.checkpoint)["chunk"]
+    if chunk > num_chunks:
+        raise ValueError(
+            f"`num_chunks` should be at least {chunk}, what the run in "
+            f"`{folder.path}` has done. Found {num_chunks}."
+        )
+    step, state = found
+    return state, chunk, step
+
+
+def _write_rows(
+    metrics: MetricsWriter, rows: Sequence[Mapping[str, Any]], before: int, done: int
+) -> None:
+    for row in rows:
+        # Other rows would be lost, or written twice, when a run resumes.
+        if not before < row.get("step", before) <= done:
+            raise ValueError(
+                f'`row["step"]` should be above {before} and at most {done}, the steps '
+                f"of the states around the chunk. Found {row.get('step')}."
+            )
+        metrics.write(row)
+
+
+def _leave(folder: RunFolder) -> None:
+    """Ends the program, with a word on how to go on."""
+    last = last_checkpoint(folder.checkpoint)
+    where = "before the first checkpoint" if last is None else f"at step {last.name}"
+    print(f"Stopped {where}; resume with --resume ({folder.path}).", file=sys.stderr)
+    raise SystemExit(_STOPPED)
+
+
+class _StopSignals:
+    """Keeps Ctrl-C and SIGTERM as a wish while a chunk runs; the second one is heard.
+
+    An exception in the midst of a chunk would lose it, and the state too where the
+    chunk has been given its memory.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _StopSignals:
+        # Python delivers signals to its main thread, and lets no other one listen.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print(
+            "\nStopping after this chunk. Press Ctrl-C again to stop at once.",
+            file=sys.stderr,
+        )

@@ -1,0 +1,47 @@
+"""The plain sum of the rows."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+
+from auxjax.jacobian import as_jacobian
+
+
+def sum_tasks() -> optax.GradientTransformationExtraArgs:
+    r"""Sums the rows: Jacobian → gradient, g = Σᵢ ∇Lᵢ.
+
+    With a `TaskJacobian` this is one backward pass with the scaled rows' weights as
+    cotangents: whatever weighting stands before it in the chain costs nothing more.
+    Alone it is equal weighting.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` without state. Its update takes a
+      `TaskJacobian` or stacked gradients `[T, *param]` and returns a pytree like the
+      parameters.
+
+    Raises:
+      ValueError: from the update, for a gradient without a task axis.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import auxjax
+      >>> tx = optax.chain(auxjax.sum_tasks(), optax.sgd(0.1))
+      >>> params = jnp.array([1.0, 2.0])
+      >>> jac = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), params)
+      >>> updates, _ = tx.update(jac, tx.init(params), params)
+      >>> updates  # -0.1 ([2, 4] + [1, 1])
+      Array([-0.3, -0.5], dtype=float32)
+    """
+
+    def init_fn(params):
+        del params
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        jac = as_jacobian(updates, params)
+        return jac.vjp(jnp.ones(jac.num_tasks)), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

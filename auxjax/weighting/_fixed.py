@@ -1,0 +1,77 @@
+"""Weights that never change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from auxjax._types import Array, Float
+from auxjax.aggregation import sum_tasks
+from auxjax.jacobian import as_jacobian
+from auxjax.weighting._checks import weight_dtype
+
+
+class FixedState(NamedTuple):
+    """State of `scale_by_fixed`."""
+
+    weights: jax.Array  # [T] float
+
+
+def scale_by_fixed(
+    weights: Sequence[float] | Float[Array, " T"] | np.ndarray,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales row i by a constant wᵢ.
+
+    Equal weights are `[1] * T`, training on the main task alone is `[1, 0, …]`.
+
+    Args:
+      weights: `[T]`, the main task's first; T follows from it.
+
+    Returns:
+      A row transform, Jacobian → Jacobian. Price: none of its own.
+
+    Raises:
+      ValueError: where `weights` is no vector, is empty or is not finite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> tx = auxjax.fixed([1.0, 0.5])
+      >>> grads = jnp.array([[1.0, 0.0], [0.0, 1.0]])  # stacked, T = 2
+      >>> tx.update(grads, tx.init(jnp.zeros(2)))[0]
+      Array([1. , 0.5], dtype=float32)
+    """
+    values = np.asarray(weights, dtype=np.float64)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"`weights` should have shape (T,). Found {values.shape}.")
+    if not np.all(np.isfinite(values)):
+        raise ValueError(f"`weights` should be finite. Found {values.tolist()}.")
+
+    def init_fn(params):
+        return FixedState(jnp.asarray(values, weight_dtype(params)))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        jac = as_jacobian(updates, params, num_tasks=values.size)
+        return jac.scale(state.weights).as_updates(), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def fixed(
+    weights: Sequence[float] | Float[Array, " T"] | np.ndarray,
+) -> optax.GradientTransformationExtraArgs:
+    """Σᵢ wᵢ ∇Lᵢ with constant weights: `chain(scale_by_fixed(weights), sum_tasks())`.
+
+    Args:
+      weights: `[T]`, the main task's first.
+
+    Returns:
+      An aggregating transformation, Jacobian → gradient.
+    """
+    return optax.chain(scale_by_fixed(weights), sum_tasks())

@@ -1,0 +1,199 @@
+"""GCS: an auxiliary gradient counts while it points the main task's way."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from auxjax._types import Array, Float, Mask
+from auxjax.aggregation import sum_tasks
+from auxjax.jacobian import Jacobian, as_jacobian, masked_leaves
+from auxjax.weighting._checks import check_num_tasks, weight_dtype
+
+
+class GCSState(NamedTuple):
+    """State of `scale_by_gcs`."""
+
+    count: jax.Array  # [] int32, updates made
+    weights: jax.Array  # [T] float, those of the last update; the main task's is 1
+    average: jax.Array | None  # [T] float, moving average before debiasing
+    cosines: jax.Array | None  # [T] float, debiased; None where only signs are needed
+
+
+def gcs_weights(
+    cosines: Float[Array, " T"], *, weighted: bool = False, threshold: float = 0.0
+) -> Float[Array, " T"]:
+    r"""The gate: from cosines with the main gradient to weights.
+
+    wᵢ = 1[cᵢ ≥ threshold] (Algorithm 1), times max(0, cᵢ) if `weighted` (Algorithm 2);
+    the main task's is 1.
+
+    Args:
+      cosines: `[T]`, or anything with their signs if the threshold is 0 and the rule
+        unweighted.
+      weighted: scale by the cosine.
+      threshold: below it the task is off.
+
+    Returns:
+      `[T]`.
+    """
+    gate = (cosines >= threshold).astype(cosines.dtype)
+    weights = gate * jnp.maximum(cosines, 0) if weighted else gate
+    return weights.at[0].set(1)
+
+
+def scale_by_gcs(
+    weighted: bool = False,
+    threshold: float = 0.0,
+    ema: float = 0.0,
+    per_layer: bool = False,
+    where: Mask | None = None,
+    *,
+    num_tasks: int = 2,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gates auxiliary rows by their cosine with the main task's gradient.
+
+        cᵢ = cos(∇_θ L_main, ∇_θ Lᵢ)      over the shared parameters θ
+        wᵢ = 1[cᵢ ≥ threshold]             Algorithm 1, `weighted=False`
+        wᵢ = max(0, cᵢ) 1[cᵢ ≥ threshold]  Algorithm 2, `weighted=True`
+
+    Only the rows' shared part is scaled: **a head always gets its own gradient**
+    (lines 4 of both algorithms). A gradient of zero has cosine 0.
+
+    The default needs only the sign of an inner product, which one tangent pass gives
+    for all tasks: it costs what OL-AUX does, whatever T. A threshold other than 0,
+    `weighted`, `ema` and `per_layer` need norms: T backward passes.
+
+    The variant of the paper's Atari experiments is
+    `scale_by_gcs(weighted=True, threshold=0.02, ema=0.999, per_layer=True)`.
+
+    Args:
+      weighted: scale by the cosine instead of switching.
+      threshold: the least cosine at which a task is on, in [-1, 1].
+      ema: decay of a moving average of the cosines, c ← ema·c + (1 - ema)·cos,
+        debiased (divided by 1 - emaᵗ) so that it starts at the first cosine.
+      per_layer: take a cosine for every leaf and average them, all leaves alike; a
+        leaf where either gradient is zero adds 0.
+      where: the shared parameters; None: the leaves that at least two losses depend
+        on (a `TaskJacobian` knows them; of stacked gradients, all leaves).
+      num_tasks: T, main task included.
+
+    Returns:
+      A row transform, Jacobian → Jacobian; its state has `weights` `[T]`, and
+      `cosines` `[T]` unless only signs were needed. Price: one backward pass of the
+      main task and one tangent pass; T backward passes more where norms are needed.
+
+    Raises:
+      ValueError: for a threshold outside [-1, 1], ema outside [0, 1), num_tasks < 2;
+        from the update, where the number of tasks is not `num_tasks`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> grads = jnp.array([[1.0, 0.0], [1.0, 1.0], [-1.0, 1.0]])  # stacked, T = 3
+      >>> tx = auxjax.gcs(num_tasks=3)
+      >>> tx.update(grads, tx.init(jnp.zeros(2)))[0]  # the third is turned off
+      Array([2., 1.], dtype=float32)
+
+    References:
+      Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
+      1812.02224: Algorithm 1, Algorithm 2 (appendix C), appendix D.3 (Atari).
+
+    Paper and code:
+      The paper's text turns a task on at cos > 0, its Algorithm 1 at cos ≥ 0; here ≥.
+      Its moving average starts at 0 and so stays under the threshold for hundreds of
+      steps (decay 0.999); here it is debiased.
+    """
+    check_num_tasks(num_tasks)
+    if not -1.0 <= threshold <= 1.0:
+        raise ValueError(f"`threshold` should be in [-1, 1]. Found {threshold}.")
+    if not 0.0 <= ema < 1.0:
+        raise ValueError(f"`ema` should be in [0, 1). Found {ema}.")
+    sign_is_enough = not (weighted or threshold or ema or per_layer)
+
+    def init_fn(params):
+        dtype = weight_dtype(params)
+        zeros = jnp.zeros(num_tasks, dtype)
+        return GCSState(
+            count=jnp.zeros((), jnp.int32),
+            weights=jnp.ones(num_tasks, dtype),
+            average=None if sign_is_enough else zeros,
+            cosines=None if sign_is_enough else zeros,
+        )
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        jac = as_jacobian(updates, params, num_tasks=num_tasks)
+        mask = jac.shared_mask() if where is None else where
+        dtype = state.weights.dtype
+        count = state.count + 1
+        average = cosines = None
+        if sign_is_enough:
+            gated = jac.jvp(jac.row(0), mask).astype(dtype)
+        else:
+            found = layer_cosines(jac, mask) if per_layer else cosine(jac, mask)
+            average = ema * state.average + (1 - ema) * found.astype(dtype)
+            gated = cosines = average / (1 - jnp.asarray(ema, dtype) ** count)
+        weights = gcs_weights(gated, weighted=weighted, threshold=threshold)
+        new_state = GCSState(count, weights, average, cosines)
+        return jac.scale(weights, mask).as_updates(), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def gcs(
+    weighted: bool = False,
+    threshold: float = 0.0,
+    ema: float = 0.0,
+    per_layer: bool = False,
+    where: Mask | None = None,
+    *,
+    num_tasks: int = 2,
+) -> optax.GradientTransformationExtraArgs:
+    """GCS as an update: `optax.chain(scale_by_gcs(...), sum_tasks())`.
+
+    Args:
+      weighted: scale by the cosine instead of switching.
+      threshold: the least cosine at which a task is on.
+      ema: decay of a moving average of the cosines.
+      per_layer: average the leaves' cosines.
+      where: the shared parameters; None: found by themselves.
+      num_tasks: T, main task included.
+
+    Returns:
+      An aggregating transformation, Jacobian → gradient.
+
+    Raises:
+      ValueError: as `scale_by_gcs`.
+    """
+    rows = scale_by_gcs(weighted, threshold, ema, per_layer, where, num_tasks=num_tasks)
+    return optax.chain(rows, sum_tasks())
+
+
+def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
+    """cos(∇L_main, ∇Lᵢ) `[T]` on the leaves in `where`; 0 where a gradient is zero."""
+    dots = jac.jvp(jac.row(0), where)
+    norms = jac.norms(where)
+    return _safe_divide(dots, norms * norms[0])
+
+
+def layer_cosines(jac: Jacobian, where: Mask | None = None) -> jax.Array:
+    """The mean over leaves of each leaf's cosine with the main task's, `[T]`."""
+    rows: Any = jac.rows()
+    first = jax.tree.map(lambda x: x[0], rows)
+    found = []
+    for leaf in masked_leaves(rows, first, where):
+        wide = jnp.promote_types(leaf.dtype, jnp.float32)
+        flat = leaf.reshape(leaf.shape[0], -1).astype(wide)
+        norms = jnp.sqrt(jnp.sum(flat * flat, axis=1))
+        dots = jnp.sum(flat * flat[:1], axis=1)
+        found.append(_safe_divide(dots, norms * norms[0]))
+    return sum(found[1:], start=found[0]) / len(found)
+
+
+def _safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
+    """X / y, and 0 where y is 0."""
+    return jnp.where(y > 0, x / jnp.where(y > 0, y, 1), 0)

@@ -1,0 +1,97 @@
+"""Adaptive loss balancing: the gradient of log L instead of L's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from auxjax.jacobian import as_jacobian
+from auxjax.weighting._checks import need_losses
+
+
+def scale_by_log_loss(
+    tasks: str | Sequence[int] = "all", *, offset: float = 0.0
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales row i by 1/Lᵢ, which makes it ∇ log Lᵢ = ∇Lᵢ / Lᵢ.
+
+    Losses of different sizes then pull alike. **A loss at or below zero** has no
+    logarithm: its row is passed on unscaled, exactly as if its task were not in
+    `tasks`, for that step. A policy-gradient loss is such a loss half of the time, so
+    reinforcement learning wants `tasks="auxiliary"`.
+
+    Args:
+      tasks: which rows: `"all"` (Algorithm 1 of OL-AUX), `"auxiliary"` (all but the
+        first), or a sequence of indices.
+      offset: added to the loss before the logarithm, ∇ log(Lᵢ + offset). It bounds
+        the scale where a loss goes to zero.
+
+    Returns:
+      A row transform, Jacobian → Jacobian. Price: none of its own. Stacked gradients
+      need `losses=` `[T]` as an extra argument of the update.
+
+    Raises:
+      ValueError: where `tasks` is another word or an index out of range, or the
+        losses are missing.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> tx = auxjax.scale_by_log_loss()
+      >>> grads = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+      >>> tx.update(grads, tx.init(jnp.zeros(2)), losses=jnp.array([0.5, -1.0]))[0]
+      Array([[2., 4.],
+             [3., 4.]], dtype=float32)
+
+    References:
+      Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*
+      (2019), section 4.2 and Algorithm 1; after Hu et al., *Learning Anytime
+      Predictions in Neural Networks via Adaptive Loss Balancing*, arXiv 1708.06832.
+
+    Paper and code:
+      | | paper | released code | here |
+      |---|---|---|---|
+      | logarithm of | L | L + 0.02 | `offset=0.0` |
+      | which losses | all | auxiliary | `tasks="all"` |
+    """
+    if isinstance(tasks, str) and tasks not in ("all", "auxiliary"):
+        raise ValueError(
+            '`tasks` should be "all", "auxiliary" or a sequence of indices. '
+            f"Found {tasks!r}."
+        )
+    if offset < 0:
+        raise ValueError(f"`offset` should be at least 0. Found {offset}.")
+
+    def init_fn(params):
+        del params
+        return optax.EmptyState()
+
+    def update_fn(updates, state, params=None, *, losses=None, **extra_args):
+        del extra_args
+        jac = as_jacobian(updates, params, losses=losses)
+        values = need_losses(jac, "scale_by_log_loss") + offset
+        chosen = _chosen(tasks, jac.num_tasks)
+        usable = jnp.logical_and(chosen, values > 0)
+        scale = jnp.where(usable, 1.0 / jnp.where(usable, values, 1.0), 1.0)
+        return jac.scale(scale).as_updates(), state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _chosen(tasks: str | Sequence[int], num_tasks: int) -> np.ndarray:
+    """One bool a task."""
+    chosen = np.zeros(num_tasks, bool)
+    if tasks == "all":
+        chosen[:] = True
+    elif tasks == "auxiliary":
+        chosen[1:] = True
+    else:
+        for index in tasks:
+            if not 0 <= int(index) < num_tasks:
+                raise ValueError(
+                    f"`tasks` should hold indices in 0..{num_tasks - 1}. Found {index}."
+                )
+            chosen[int(index)] = True
+    return chosen

@@ -1,0 +1,219 @@
+"""OL-AUX: weights that follow the inner products with the main gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from auxjax._types import Mask
+from auxjax.aggregation import sum_tasks
+from auxjax.jacobian import Jacobian, as_jacobian
+from auxjax.weighting._checks import check_at_least, check_num_tasks, weight_dtype
+from auxjax.weighting._history import mean_of_history, push_history, start_history
+
+
+class OLAuxState(NamedTuple):
+    """State of `scale_by_olaux`."""
+
+    count: jax.Array  # [] int32, updates made
+    weights: jax.Array  # [T] float; the main task's is 1
+    statistic: jax.Array  # [T] float, Σ ⟨∇L_main, ∇Lᵢ⟩ since weights last changed
+    history: Any  # with `smoothing`: list of [smoothing, T, *param]; else empty
+
+
+def scale_by_olaux(
+    n: int = 5,
+    num_tasks: int = 2,
+    learning_rate: float | Callable[[Any], Any] = 5e-3,
+    *,
+    init_weight: float = 1.0,
+    step_size: float = 1.0,
+    statistic: str = "n_step",
+    clip_at_zero: bool = False,
+    smoothing: int = 1,
+    where: Mask | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales the auxiliary rows by weights that learn to help the main task.
+
+    Every n steps, with gradients taken at the parameters of their own step,
+
+        wᵢ ← wᵢ + β α Σ_{j<n} ⟨∇L_main(θ_{t-j}), ∇Lᵢ(θ_{t-j})⟩      (Eq. 6, Alg. 1)
+
+    The inner products of all tasks are one backward pass of the main task (`row`) and
+    one tangent pass (`jvp`): no gradient is stacked, and forty auxiliary tasks cost
+    what one does. Put `scale_by_log_loss` before it for the paper's ∇ log L.
+
+    OL-AUX-1 of the paper's Figure 6 is `n=1` with a β five times smaller (n = 1 does
+    not scale β by itself). Its "OL-AUX-5 (Ablation)" is `statistic="last_step"`:
+    Eq. 4 at every n-th step only, on a Jacobian of n times the data.
+
+    Args:
+      n: the horizon N, in steps.
+      num_tasks: T, main task included.
+      learning_rate: β, or a schedule of it over the count of updates.
+      init_weight: the auxiliary weights at the start.
+      step_size: α. Only the product βα matters, so it is 1 by default; the released
+        code has β = 5, α = 1e-3, whose product is the default β here.
+      statistic: `"n_step"` sums the inner products of n steps; `"last_step"` takes
+        those of every n-th step alone, of `statistic_jacobian` if the update is given
+        one.
+      clip_at_zero: keep the weights at or above 0.
+      smoothing: take inner products of running means of each gradient over so many
+        steps. Above 1 this stacks gradients: T backward passes, and memory for
+        `smoothing` × T × the parameters.
+      where: the leaves whose inner products count; None: all. (Where an auxiliary
+        loss does not depend on a leaf its gradient is zero there anyway.)
+
+    Returns:
+      A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price: one
+      backward pass of the main task and one tangent pass. The update takes, for the
+      ablation, `statistic_jacobian=`: a Jacobian of the same tasks, or a function
+      without arguments that makes one (it is called inside `lax.cond`, every n-th step
+      only).
+
+    Raises:
+      ValueError: for n < 1, num_tasks < 2, another `statistic`, smoothing < 1; from
+        the update, where the number of tasks is not `num_tasks`.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import auxjax
+      >>> def losses(p):  # the second helps, the third is the first one's enemy
+      ...     return jnp.sum(p**2), jnp.sum((p - 0.1) ** 2), -jnp.sum(p**2)
+      >>> tx = optax.chain(auxjax.olaux(n=1, num_tasks=3, learning_rate=0.1),
+      ...                  optax.sgd(0.01))
+      >>> params = jnp.array([1.0, 1.0])
+      >>> state = tx.init(params)
+      >>> jac = auxjax.task_jacobian(losses, params)
+      >>> updates, state = tx.update(jac, state, params)
+      >>> optax.tree.get(state, "weights").round(2)  # 1 + 0.1 * 7.2, 1 - 0.1 * 8
+      Array([1.  , 1.72, 0.2 ], dtype=float32)
+
+    References:
+      Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*,
+      NeurIPS 2019: Eq. 4 (one step), Eq. 6 (N steps), Algorithm 1.
+
+    Paper and code:
+      | | paper | released code | here |
+      |---|---|---|---|
+      | Δw | βα Σ over N steps | (base_lr · N) · mean over N of α⟨·,·⟩ | the sum |
+      | w < 0 | allowed | clipped at 0 | `clip_at_zero=False` |
+      | losses | log L | log(L + 0.02) | `scale_by_log_loss(offset=)` |
+      | parameters | all of θ | the shared CNN | `where=None` |
+      | gradients | as they are | 4-step running means | `smoothing=1` |
+
+      The two forms of Δw are one: (base_lr · N) · mean = base_lr · sum.
+    """
+    check_at_least("n", n, 1)
+    check_num_tasks(num_tasks)
+    check_at_least("smoothing", smoothing, 1)
+    if statistic not in ("n_step", "last_step"):
+        raise ValueError(
+            f'`statistic` should be "n_step" or "last_step". Found {statistic!r}.'
+        )
+
+    def init_fn(params):
+        dtype = weight_dtype(params)
+        history = start_history(params, where, num_tasks, smoothing)
+        return OLAuxState(
+            count=jnp.zeros((), jnp.int32),
+            weights=jnp.full(num_tasks, init_weight, dtype).at[0].set(1),
+            statistic=jnp.zeros(num_tasks, dtype),
+            history=history,
+        )
+
+    def update_fn(
+        updates, state, params=None, *, losses=None, statistic_jacobian=None, **extra
+    ):
+        del extra
+        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        count = state.count + 1
+        is_last = count % n == 0
+        history = state.history
+        dtype = state.weights.dtype
+
+        if smoothing > 1:
+            history = push_history(history, jac, where, state.count)
+            dots = mean_of_history(history, count, dtype)
+        elif statistic == "n_step":
+            dots = inner_products(jac, where).astype(dtype)
+        else:
+            dots = jax.lax.cond(
+                is_last,
+                lambda: _inner_products_of(
+                    statistic_jacobian, jac, num_tasks, where
+                ).astype(dtype),
+                lambda: jnp.zeros(num_tasks, dtype),
+            )
+        if statistic == "last_step":
+            total = jnp.where(is_last, dots, jnp.zeros_like(dots))
+        else:
+            total = state.statistic + dots
+
+        rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
+        moved = state.weights + jnp.asarray(rate * step_size, dtype) * total  # Eq. 6
+        if clip_at_zero:
+            moved = jnp.maximum(moved, 0.0)
+        weights = jnp.where(is_last, moved, state.weights).at[0].set(1)
+        new_state = OLAuxState(
+            count=count,
+            weights=weights,
+            statistic=jnp.where(is_last, jnp.zeros_like(total), total),
+            history=history,
+        )
+        # The step itself is made with the weights of before (Algorithm 1).
+        return jac.scale(state.weights).as_updates(), new_state
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def olaux(
+    n: int = 5,
+    num_tasks: int = 2,
+    learning_rate: float | Callable[[Any], Any] = 5e-3,
+    **options: Any,
+) -> optax.GradientTransformationExtraArgs:
+    """OL-AUX as an update: `optax.chain(scale_by_olaux(...), sum_tasks())`.
+
+    Args:
+      n: the horizon N, in steps.
+      num_tasks: T, main task included; 2 is one auxiliary task.
+      learning_rate: β, the step size of the weights.
+      **options: the other arguments of `scale_by_olaux`.
+
+    Returns:
+      An aggregating transformation, Jacobian → gradient. Price: two backward passes
+      and one tangent pass, whatever T.
+
+    Raises:
+      ValueError: as `scale_by_olaux`.
+    """
+    return optax.chain(
+        scale_by_olaux(n, num_tasks, learning_rate, **options), sum_tasks()
+    )
+
+
+def inner_products(jac: Jacobian, where: Mask | None = None) -> jax.Array:
+    """⟨∇L_main, ∇Lᵢ⟩ for every task `[T]`: one backward and one tangent pass.
+
+    Args:
+      jac: a `TaskJacobian` or a `StackedJacobian`.
+      where: the leaves that count; None: all.
+
+    Returns:
+      `[T]`; the first is ‖∇L_main‖².
+    """
+    return jac.jvp(jac.row(0), where)
+
+
+def _inner_products_of(source: Any, jac: Jacobian, num_tasks: int, where) -> jax.Array:
+    """Inner products of another Jacobian where one is given, with its own scales."""
+    if source is None:
+        return inner_products(jac, where)
+    other = source() if callable(source) else source
+    return inner_products(as_jacobian(other, num_tasks=num_tasks), where)
