@@ -49,9 +49,7 @@ def mean_of_rows(values: Float[Array, " B *S"]) -> Float[Array, " B"]:
     return jnp.mean(values, axis=tuple(range(1, values.ndim)))
 
 
-def kept_rows(
-    mask: Shaped[Array, " B"], *arrays: Shaped[Array, "B ..."]
-) -> list[Array]:
+def kept_rows(mask: Array, *arrays: Array) -> list[Array]:
     """The arrays in one float dtype, their masked rows set to zero.
 
     Zeroing what goes *into* a loss, rather than what comes out, keeps a NaN in a row

@@ -1,16 +1,39 @@
-"""What the adapters share: late imports, and third parties' looser arithmetic."""
+"""What the adapters share: names, late imports, third parties' looser arithmetic."""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 import jax
 import jax.numpy as jnp
 
 from auxjax._types import PyTree
+
+
+def check_name(name: str, known: Iterable[str], listed: str | None = None) -> None:
+    """Refuses a name that is not known, and guesses what was meant.
+
+    Args:
+        name: The name that was asked for.
+        known: The names there are.
+        listed: How the message lists them, if not all in full.
+
+    Raises:
+        ValueError: If `name` is not among `known`.
+    """
+    known = tuple(known)
+    if name in known:
+        return
+    plain = {other.lower(): other for other in known}
+    close = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.0)
+    raise ValueError(
+        f"`name` should be one of {listed or ', '.join(known)}. "
+        f"Found {name!r}. Did you mean {plain[close[0]]!r}?"
+    )
 
 
 def require(module: str, extra: str, wanted: str) -> ModuleType:
@@ -30,8 +53,9 @@ def require(module: str, extra: str, wanted: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0]
         raise ImportError(
-            f"`{wanted}` needs `{error.name}`, which is not installed. "
+            f"`{wanted}` needs `{package}`, which is not installed. "
             f'Install it with: pip install "auxjax[{extra}]"'
         ) from error
 

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Array
-from auxjax.envs._adapt import lenient, require
+from auxjax.envs._adapt import check_name, lenient, require
 from auxjax.envs._protocol import Discrete, Timestep, VectorEnv, check_num_envs
 from auxjax.envs._vector import episode_statistics
 
@@ -95,7 +95,8 @@ def from_ale(
 
     Raises:
         ImportError: If ale-py is not installed.
-        ValueError: If `num_envs` is below 1.
+        ValueError: If there is no such game, `num_envs` is below 1, or
+            `repeat_action_probability` is none.
 
     References:
         Mnih et al., "Human-level control through deep reinforcement learning" (2015).
@@ -103,8 +104,14 @@ def from_ale(
         arXiv 1709.06009.
     """
     check_num_envs(num_envs)
+    check_name(name, known := game_names(), "`ALE/<Game>-v5`")
+    if not 0 <= repeat_action_probability <= 1:
+        raise ValueError(
+            "`repeat_action_probability` should be between 0 and 1. "
+            f"Found {repeat_action_probability}."
+        )
     games = require("ale_py.vector_env", "rl", name).AtariVectorEnv(
-        game_names()[name],
+        known[name],
         num_envs,
         frameskip=FRAMES_PER_STEP,
         reward_clipping=False,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from auxjax.envs._adapt import lenient, require, strong
+from auxjax.envs._adapt import check_name, lenient, require, strong
 from auxjax.envs._protocol import Discrete, Environment
 
 MINATAR = (
@@ -36,8 +36,10 @@ def from_gymnax(name: str) -> Environment:
         The world, with bool observations `[10, 10, channels]`.
 
     Raises:
+        ValueError: If there is no such game.
         ImportError: If gymnax is not installed.
     """
+    check_name(name, MINATAR)
     env, params = require("gymnax", "rl", name).make(name)
 
     def reset(key):

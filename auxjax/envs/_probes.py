@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Bool, Int
+from auxjax.envs._adapt import check_name
 from auxjax.envs._protocol import Discrete, Environment
 
 TRUNCATE_AFTER = 8
@@ -46,16 +47,20 @@ def make_probe(name: str) -> Environment:
     Returns:
         The world.
 
+    Raises:
+        ValueError: If there is no such probe.
+
     Example:
         >>> make_probe("Probe-Action").action_space
         Discrete(n=2)
     """
+    check_name(name, PROBES)
     return PROBES[name](name)
 
 
 def _vector_probe(
     name: str,
-    reward: Callable[..., Array],
+    reward: Callable[..., Array | float],
     *,
     random_observation: bool = False,
     steps: int = 1,
@@ -91,8 +96,9 @@ def _vector_probe(
         sign, time = state[0], state[1] + 1
         over = time >= steps
         paid = jnp.asarray(reward(sign, action, time), jnp.float32)
-        ends = (jnp.zeros_like(over), over) if cut else (over, jnp.zeros_like(over))
-        return (sign, time), observe(sign, time), paid, *ends
+        never = jnp.zeros_like(over)
+        terminated, truncated = (never, over) if cut else (over, never)
+        return (sign, time), observe(sign, time), paid, terminated, truncated
 
     return Environment(name, (1,), Discrete(2), reset, step)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
+from auxjax.envs._adapt import check_name
 from auxjax.envs._ale import from_ale, game_names
 from auxjax.envs._brax import BRAX, from_brax
 from auxjax.envs._gymnax import MINATAR, from_gymnax
@@ -54,13 +53,7 @@ def make(name: str, num_envs: int) -> VectorEnv:
         return vectorise(from_gymnax(name), num_envs)
     if name in BRAX:
         return vectorise(from_brax(name), num_envs)
-    known = names()
-    if name.startswith("ALE/"):
-        known += tuple(games := game_names())
-        if name in games:
-            return from_ale(name, num_envs)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    raise ValueError(
-        f"`name` should be one of {', '.join(names())} or any other `ALE/<Game>-v5`. "
-        f"Found {name!r}. Did you mean {close[0]!r}?"
-    )
+    games = game_names() if name.startswith("ALE/") else {}
+    listed = f"{', '.join(names())}, or any other `ALE/<Game>-v5`"
+    check_name(name, (*names(), *games), listed)
+    return from_ale(name, num_envs)

@@ -41,10 +41,9 @@ def vectorise(
         env: The world.
         num_envs: N.
         cache_resets: Whether every episode of a world starts where its first one did,
-            as in Brax. Otherwise every step computes N new starts, of which it uses
-            those that it needs: on an accelerator, and under `vmap`, that is what a
-            branch would cost as well. Worth caching where `reset` costs as much as
-            `step`.
+            as in Brax. Otherwise every step computes N new starts and uses those it
+            needs: N worlds seldom step without an end among them, and under `vmap` a
+            branch would compute both sides anyway.
 
     Returns:
         The vector of worlds. `reset` and `step` may be jitted, scanned and vmapped.

@@ -66,7 +66,7 @@ def linearize(f: Callable, leaves: Arrays) -> tuple[Any, LinearMap, Any]:
     """Runs `f(*leaves) -> (outputs, aux)` once; returns outputs, map and aux."""
     outputs, lin, aux = jax.linearize(f, *leaves, has_aux=True)
     residuals, treedef = jax.tree.flatten(lin)
-    shapes = [jax.ShapeDtypeStruct(jax.numpy.shape(x), x.dtype) for x in leaves]
+    shapes = [abstract(jax.typeof(x)) for x in leaves]
     traced = jax.make_jaxpr(lambda res, ts: jax.tree.unflatten(treedef, res)(*ts))
     jaxpr, consts = close(traced(residuals, shapes))
     jaxpr = _split_stack(jaxpr)
@@ -78,6 +78,11 @@ def linearize(f: Callable, leaves: Arrays) -> tuple[Any, LinearMap, Any]:
         ),
         aux,
     )
+
+
+def abstract(aval: Any) -> jax.ShapeDtypeStruct:
+    """An array's shape, dtype and, on a mesh with explicit axes, its sharding."""
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=aval.sharding)
 
 
 def apply(linear: LinearMap, tangents: Arrays) -> list[Any]:
@@ -109,10 +114,7 @@ def double_transpose(linear: LinearMap, tangents: Arrays) -> list[Any]:
     Raises:
       One of `NOT_TRANSPOSABLE` where it does not.
     """
-    outs = [
-        jax.ShapeDtypeStruct(out.shape, out.dtype)
-        for out in linear.program.jaxpr.out_avals
-    ]
+    outs = [abstract(out) for out in linear.program.jaxpr.out_avals]
     back = functools.partial(transpose, linear)
     return jax.linear_transpose(back, outs)(list(tangents))[0]
 

@@ -113,5 +113,5 @@ def loss_vector(values: Any) -> jax.Array:
 
 
 def wide(*dtypes: Any) -> Any:
-    """Float64 if one of the dtypes is, else float32: where inner products are summed."""
+    """Float64 if one of the dtypes is, else float32: for sums of products."""
     return jnp.float64 if jnp.float64 in dtypes else jnp.float32

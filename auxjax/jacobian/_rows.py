@@ -116,9 +116,10 @@ def _factors(rows: Sequence[Row], position: int, scale_of: Callable) -> Any:
     scales = [scale_of(row.leaves[position]) for row in rows]
     if all(scale is None for scale in scales):
         return None
+    dtype = next(scale.dtype for scale in scales if scale is not None)
     return jnp.stack(
         [
-            jnp.ones(()) if scale is None else scale[row.index]
+            jnp.ones((), dtype) if scale is None else scale[row.index]
             for row, scale in zip(rows, scales, strict=True)
         ]
     )
@@ -137,8 +138,8 @@ def _pick_element(linear: _linear.LinearMap, index: int) -> _linear.LinearMap:
     if program.element is None:
         out = program.jaxpr.out_avals[0]
         residuals = [
-            jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype)
-            for v in program.jaxpr.jaxpr.invars[: program.num_residuals]
+            _linear.abstract(aval)
+            for aval in program.jaxpr.in_avals[: program.num_residuals]
         ]
         one_hot = jax.ShapeDtypeStruct(out.shape, out.dtype)
 

@@ -23,7 +23,12 @@ from auxjax._types import (
 from auxjax.jacobian import _losses
 from auxjax.jacobian._dense import dot_rows, gram
 from auxjax.jacobian._leaves import Layout
-from auxjax.jacobian._task_jacobian import TaskJacobian, check_weights, task_jacobian
+from auxjax.jacobian._task_jacobian import (
+    TaskJacobian,
+    check_index,
+    check_weights,
+    task_jacobian,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,10 +54,10 @@ class StackedJacobian:
 
     def vjp(self, weights: ArrayLike) -> Gradient:
         """Σᵢ wᵢ ∇Lᵢ, from weights `[T]`."""
-        weights = check_weights(weights, self.num_tasks)
+        weights = check_weights(weights, self.num_tasks, self._dtype())
 
         def contract(rows):
-            wide = jnp.promote_types(_losses.wide(rows.dtype), weights.dtype)
+            wide = _losses.wide(rows.dtype)
             flat = rows.reshape(self.num_tasks, -1).astype(wide)
             total = jnp.matmul(weights.astype(wide), flat, precision="highest")
             return total.reshape(rows.shape[1:]).astype(rows.dtype)
@@ -61,7 +66,8 @@ class StackedJacobian:
 
     def row(self, index: int) -> Gradient:
         """∇Lᵢ of one task."""
-        return jax.tree.map(lambda rows: rows[index], self.grads)
+        check_index(index, self.num_tasks)
+        return jax.tree.map(lambda rows: rows[index, ...], self.grads)
 
     def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, v⟩ for every task, `[T]`, on the leaves in `where` (None: all)."""
@@ -98,13 +104,13 @@ class StackedJacobian:
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> StackedJacobian:
         """diag(w) J: row i times `weights[i]`, on the leaves in `where` (None: all)."""
-        weights = check_weights(weights, self.num_tasks)
+        weights = check_weights(weights, self.num_tasks, self._dtype())
         wanted = iter(self._layout().mask(where))
 
         def times(rows):
             if not next(wanted):
                 return rows
-            wide = jnp.promote_types(_losses.wide(rows.dtype), weights.dtype)
+            wide = _losses.wide(rows.dtype)
             column = weights.astype(wide).reshape((-1,) + (1,) * (rows.ndim - 1))
             return (rows.astype(wide) * column).astype(rows.dtype)
 
@@ -149,7 +155,7 @@ class StackedJacobian:
         def one(rows):
             if jnp.issubdtype(rows.dtype, jnp.inexact):
                 return f(rows)
-            return rows[0]
+            return rows[0, ...]  # the dots keep NumPy from making a scalar of it
 
         return jax.tree.map(one, self.grads)
 

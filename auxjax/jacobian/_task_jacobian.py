@@ -59,7 +59,7 @@ class TaskJacobian:
         Returns:
           A pytree like the parameters.
         """
-        weights = check_weights(weights, self.num_tasks)
+        weights = check_weights(weights, self.num_tasks, self.losses.dtype)
         found: dict[int, Any] = {}
         everywhere = self._layout.mask(None)
         for scale, leaves in _scales.groups(self._scales, everywhere):
@@ -70,10 +70,7 @@ class TaskJacobian:
 
     def row(self, index: int) -> Gradient:
         """∇Lᵢ of one task: one backward pass that runs no other task's decoder."""
-        if not 0 <= index < self.num_tasks:
-            raise ValueError(
-                f"`index` should be in 0..{self.num_tasks - 1}. Found {index}."
-            )
+        check_index(index, self.num_tasks)
         rows = [_rows.make_row(self._linear, index)]
         (grads,) = self._pull(rows, None, lambda grads: grads, None)
         return self._layout.fill(dict(zip(rows[0].leaves, grads, strict=True)))
@@ -163,7 +160,7 @@ class TaskJacobian:
         Returns:
           The scaled Jacobian. `losses` stay as they are.
         """
-        weights = check_weights(weights, self.num_tasks).astype(self.losses.dtype)
+        weights = check_weights(weights, self.num_tasks, self.losses.dtype)
         mask = _scales.StaticMask(self._layout.mask(where))
         return dataclasses.replace(
             self, _scales=(*self._scales, _scales.Scale(weights, mask))
@@ -185,7 +182,7 @@ class TaskJacobian:
             tuple(leaf in row.leaves for leaf in everywhere) for row in self._all_rows()
         ]
 
-    def as_updates(self) -> TaskJacobian:
+    def as_updates(self) -> Any:
         """What a transformation hands on: the Jacobian itself."""
         return self
 
@@ -247,24 +244,29 @@ class TaskJacobian:
                 start=jnp.zeros_like(self.losses),
             )
 
-    def _joined(self, outputs: list[jax.Array]) -> jax.Array:
+    def _joined(self, outputs: list[Any]) -> jax.Array:
         if self._is_array:
             return outputs[0]
         dtype = self.losses.dtype
-        return jnp.stack([out.reshape(()).astype(dtype) for out in outputs])
+        # A loss that depends on no parameter leaves a literal here, not an array.
+        return jnp.stack([jnp.asarray(out, dtype).reshape(()) for out in outputs])
 
 
-def check_weights(weights: ArrayLike, num_tasks: int) -> jax.Array:
-    """`weights` as an array, or a ValueError if it has not one entry a task."""
+def check_index(index: int, num_tasks: int) -> None:
+    """A ValueError where there is no such task."""
+    if not 0 <= index < num_tasks:
+        raise ValueError(f"`index` should be in 0..{num_tasks - 1}. Found {index}.")
+
+
+def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
+    """`weights` as a `dtype` array, or a ValueError if it has not one entry a task."""
     weights = jnp.asarray(weights)
     if weights.shape != (num_tasks,):
         raise ValueError(
             f"`weights` should have shape ({num_tasks},), one a task. "
             f"Found {weights.shape}."
         )
-    if not jnp.issubdtype(weights.dtype, jnp.floating):
-        return weights.astype(jnp.float32)
-    return weights
+    return weights.astype(dtype)
 
 
 def task_jacobian(

@@ -13,7 +13,7 @@ from auxjax._types import Array, Float
 
 from ._convolution import Conv, Implementation
 from ._encoder import NATURE_SMALLEST
-from ._model import ORTHOGONAL, RELU_GAIN, Model, dense, from_linen, side_by_side
+from ._model import RELU_GAIN, Model, dense, from_linen, orthogonal, side_by_side
 
 
 def decoder(
@@ -97,7 +97,7 @@ class _LinearDecoder(nn.Module):
 class _SubPixelDecoder(nn.Module):
     """Grows a small grid of features into a large image."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     scale: float
     implementation: Implementation
     dtype: Any
@@ -121,7 +121,7 @@ class _SubPixelDecoder(nn.Module):
                 padding="SAME",
                 implementation=self.implementation,
                 dtype=self.dtype,
-                kernel_init=ORTHOGONAL(scale),
+                kernel_init=orthogonal(scale),
             )(images),
             factor,
         )

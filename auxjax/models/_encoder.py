@@ -73,8 +73,19 @@ def encoder(
         raise ValueError(
             f"`observation_shape` should be (H, W, C) or (N,). Found {shape}."
         )
-    if kind == "auto":
-        kind = _suitable(shape)
+    kind = _suitable(shape) if kind == "auto" else kind
+    _check(shape, kind)
+    return from_linen(_Encoder(shape, kind, features, channels, implementation, dtype))
+
+
+def _suitable(shape: tuple[int, ...]) -> Kind:
+    if len(shape) == 1:
+        return "mlp"
+    return "nature" if min(shape[:2]) >= NATURE_SMALLEST else "minatar"
+
+
+def _check(shape: tuple[int, ...], kind: str) -> None:
+    """Raise a `ValueError` unless the trunk suits the shape."""
     smallest = {"mlp": 1, "minatar": 3, "nature": NATURE_SMALLEST}
     if kind not in smallest:
         raise ValueError(
@@ -85,13 +96,6 @@ def encoder(
             f"`observation_shape` of a {kind!r} encoder should be (H, W, C) with H and "
             f"W at least {smallest[kind]}. Found {shape}."
         )
-    return from_linen(_Encoder(shape, kind, features, channels, implementation, dtype))
-
-
-def _suitable(shape: tuple[int, ...]) -> Kind:
-    if len(shape) == 1:
-        return "mlp"
-    return "nature" if min(shape[:2]) >= NATURE_SMALLEST else "minatar"
 
 
 class _Encoder(nn.Module):

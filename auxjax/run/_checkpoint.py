@@ -20,6 +20,7 @@ from auxjax.run._errors import RunError, extra, writing
 from auxjax.run._leaves import describe, from_host, mismatch, to_host
 
 _KEEP = 2
+_METADATA = 1 << 20  # bytes that Orbax's own files stay below
 _UNFINISHED = "*.orbax-checkpoint-tmp*"
 
 
@@ -132,6 +133,7 @@ def _sweep(folder: Path) -> None:
 def _check_space(folder: Path, needed: int) -> None:
     # Asked beforehand, because Orbax on a full disk fails in many threads at once.
     free = shutil.disk_usage(folder).free
+    needed += _METADATA
     if free < needed:
         raise RunError(
             f"`{folder}` should have {needed:,} bytes of space for the next "

@@ -33,6 +33,8 @@ def parse(
       >>> @dataclasses.dataclass(frozen=True)
       ... class Config:
       ...     learning_rate: float = 1e-3
+      >>> Config()
+      Config(learning_rate=0.001)
       >>> parse(Config, args=["--learning-rate", "0.1"])
       Config(learning_rate=0.1)
     """

@@ -62,7 +62,8 @@ def _commit() -> str | None:
 
 
 def _git(folder: Path, *words: str) -> str | None:
-    command = ["git", "-C", str(folder), *words]
+    # Reading only: `describe` would else refresh the index beside somebody's commit.
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):

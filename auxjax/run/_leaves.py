@@ -101,11 +101,18 @@ def _kind(path: Any, leaf: Any) -> tuple[str, str | None]:
     return kind, str(jax.random.key_impl(leaf)) if known else None
 
 
+def _empty(like: Any, impl: str | None) -> np.ndarray:
+    """What `to_host` left out: an array of no size, or the data of no keys."""
+    if not _is_key(like):
+        return np.zeros(like.shape, like.dtype)
+    one = jax.random.key_data(jax.random.key(0, impl=impl))
+    return np.zeros((*like.shape, *one.shape), one.dtype)
+
+
 def _to_device(value: np.ndarray | None, like: Any, impl: str | None) -> Any:
+    value = _empty(like, impl) if value is None else value
     if isinstance(like, _NUMBERS) and not isinstance(like, np.generic):
         return type(like)(value.item())
-    if value is None:
-        value = np.zeros(like.shape, like.dtype)
     if isinstance(like, (np.ndarray, np.generic)):
         return value if isinstance(like, np.ndarray) else value[()]
     array = jnp.asarray(value)

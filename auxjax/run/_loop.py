@@ -90,7 +90,9 @@ def run_chunks(
                 rows, text = report(seen, chunk)
                 _write_rows(metrics, rows, before, done)
                 if bad is not None:
-                    raise NonFiniteLoss(*bad, last_checkpoint(folder.checkpoint))
+                    step, task, value = bad
+                    last = last_checkpoint(folder.checkpoint)
+                    raise NonFiniteLoss(int(step), task, float(value), last)
                 chunk += 1
                 bar.update(
                     done, text, total=done + (num_chunks - chunk) * (done - before)
@@ -129,7 +131,7 @@ def first_non_finite(
     where = np.argwhere(~np.isfinite(losses.swapaxes(0, 1)))
     if not len(where):
         return None
-    row, seed, task = where[0]
+    row, seed, task = map(int, where[0])
     return int(np.asarray(steps)[row]), names[task], float(losses[seed, row, task])
 
 

@@ -123,7 +123,7 @@ class Progress:
         return _LINES * self._done // self._total if self._total else 0
 
 
-def short_number(value: float) -> str:
+def short_number(value: float | int) -> str:
     """Three digits and a letter.
 
     Example:
@@ -136,7 +136,7 @@ def short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _clock_time(seconds: float) -> str:
+def _clock_time(seconds: float | int) -> str:
     return str(datetime.timedelta(seconds=round(seconds)))
 
 
@@ -150,20 +150,25 @@ def _stderr() -> Any:
 
 def _rich_bar(console: Any) -> Any:
     from rich import progress as rich_progress
+    from rich.table import Column
 
-    def words(field: str) -> Any:
+    def words(field: str, column: Any = None) -> Any:
         # No markup: a list of weights in brackets is not the name of a colour.
-        return rich_progress.TextColumn(f"{{task.fields[{field}]}}", markup=False)
+        return rich_progress.TextColumn(
+            f"{{task.fields[{field}]}}", markup=False, table_column=column
+        )
 
     return rich_progress.Progress(
         rich_progress.TextColumn("{task.description}", markup=False),
-        rich_progress.BarColumn(bar_width=20),
+        rich_progress.BarColumn(bar_width=12),
         words("amount"),
         words("rate"),
         rich_progress.TimeElapsedColumn(),
         rich_progress.TextColumn("<", markup=False),
         words("left"),
-        words("text"),
+        # Where the line is too long, the free words are cut and the rest stays.
+        words("text", Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=console,
+        expand=True,
         refresh_per_second=4,
     )

@@ -32,7 +32,8 @@ def mean_and_std(values: Any) -> tuple[np.ndarray, np.ndarray]:
     total = np.where(there, values, 0.0).sum(axis=0)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
     square = np.where(there, values - mean, 0.0) ** 2
-    return mean, np.sqrt(square.sum(axis=0) / np.maximum(count - 1, 1))
+    std = np.sqrt(square.sum(axis=0) / np.maximum(count - 1, 1))
+    return np.asarray(mean), np.asarray(std)
 
 
 def mean_std(values: Any, *, digits: int = 1) -> str:
@@ -51,7 +52,7 @@ def mean_std(values: Any, *, digits: int = 1) -> str:
     return f"{mean:.{digits}f} ± {std:.{digits}f}"
 
 
-def frames_to_reach(x: Any, y: Any, score: float) -> float | None:
+def frames_to_reach(x: Any, y: Any, score: float | int) -> float | None:
     """The first `x` where the mean curve is at `score` or above.
 
     Args:

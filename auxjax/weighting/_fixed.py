@@ -23,7 +23,7 @@ class FixedState(NamedTuple):
 
 
 def scale_by_fixed(
-    weights: Sequence[float] | Float[Array, " T"] | np.ndarray,
+    weights: Sequence[float | int] | Float[Array, " T"] | np.ndarray,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by a constant wᵢ.
 
@@ -64,7 +64,7 @@ def scale_by_fixed(
 
 
 def fixed(
-    weights: Sequence[float] | Float[Array, " T"] | np.ndarray,
+    weights: Sequence[float | int] | Float[Array, " T"] | np.ndarray,
 ) -> optax.GradientTransformationExtraArgs:
     """Σᵢ wᵢ ∇Lᵢ with constant weights: `chain(scale_by_fixed(weights), sum_tasks())`.
 

@@ -134,9 +134,10 @@ def scale_by_gcs(
         if sign_is_enough:
             gated = jac.jvp(jac.row(0), mask).astype(dtype)
         else:
-            found = layer_cosines(jac, mask) if per_layer else cosine(jac, mask)
-            average = ema * state.average + (1 - ema) * found.astype(dtype)
-            gated = cosines = average / (1 - jnp.asarray(ema, dtype) ** count)
+            find = layer_cosines if per_layer else cosine
+            found = find(jac, mask).astype(dtype)
+            average = ema * state.average + (1 - ema) * found
+            gated = cosines = average / (1 - ema ** count.astype(dtype))
         weights = gcs_weights(gated, weighted=weighted, threshold=threshold)
         new_state = GCSState(count, weights, average, cosines)
         return jac.scale(weights, mask).as_updates(), new_state
@@ -181,17 +182,21 @@ def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
 
 
 def layer_cosines(jac: Jacobian, where: Mask | None = None) -> jax.Array:
-    """The mean over leaves of each leaf's cosine with the main task's, `[T]`."""
+    """The mean over leaves of each leaf's cosine with the main task's, `[T]`.
+
+    Where `where` picks no leaf it is 0, as a gradient of zero has it.
+    """
     rows: Any = jac.rows()
     first = jax.tree.map(lambda x: x[0], rows)
-    found = []
-    for leaf in masked_leaves(rows, first, where):
-        wide = jnp.promote_types(leaf.dtype, jnp.float32)
-        flat = leaf.reshape(leaf.shape[0], -1).astype(wide)
+    leaves = masked_leaves(rows, first, where)
+    dtype = weight_dtype(leaves)
+    total = jnp.zeros(jac.num_tasks, dtype)
+    for leaf in leaves:
+        flat = leaf.reshape(jac.num_tasks, -1).astype(dtype)
         norms = jnp.sqrt(jnp.sum(flat * flat, axis=1))
         dots = jnp.sum(flat * flat[:1], axis=1)
-        found.append(_safe_divide(dots, norms * norms[0]))
-    return sum(found[1:], start=found[0]) / len(found)
+        total += _safe_divide(dots, norms * norms[0])
+    return total / max(len(leaves), 1)
 
 
 def _safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -21,7 +21,7 @@ def start_history(
     if window == 1:
         return []
     return [
-        jnp.zeros((window, num_tasks, *leaf.shape), leaf.dtype)
+        jnp.zeros((window, num_tasks, *jnp.shape(leaf)), jnp.result_type(leaf))
         for leaf in masked_leaves(params, params, where)
     ]
 
@@ -39,15 +39,18 @@ def push_history(
     ]
 
 
-def mean_of_history(history: History, count: Any, dtype: Any) -> jax.Array:
+def mean_of_history(
+    history: History, count: Any, num_tasks: int, dtype: Any
+) -> jax.Array:
     """Inner products `[T]` of the mean gradients with the main task's mean gradient.
 
     Args:
       history: the window.
       count: how many rows were ever pushed.
+      num_tasks: T.
       dtype: of the result.
     """
-    total = jnp.zeros(history[0].shape[1], dtype)
+    total = jnp.zeros(num_tasks, dtype)
     for rows in history:
         filled = jnp.minimum(count, rows.shape[0]).astype(dtype)
         mean = jnp.sum(rows.astype(dtype), axis=0) / filled

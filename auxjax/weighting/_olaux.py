@@ -139,7 +139,7 @@ def scale_by_olaux(
 
         if smoothing > 1:
             history = push_history(history, jac, where, state.count)
-            dots = mean_of_history(history, count, dtype)
+            dots = mean_of_history(history, count, num_tasks, dtype)
         elif statistic == "n_step":
             dots = inner_products(jac, where).astype(dtype)
         else:

@@ -1,0 +1,111 @@
+"""What an A2C run is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+AUXILIARY_TASKS = ("forward", "inverse", "egomotion", "autoencoder", "flow")
+"""The five auxiliary tasks of OL-AUX's Table 1, by the names used here."""
+
+IMAGE_TASKS = ("egomotion", "flow")
+"""Those that make sense only for images."""
+
+METHODS = ("none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation")
+"""The methods of OL-AUX's Figures 3 and 6."""
+
+
+@dataclasses.dataclass(frozen=True)
+class A2CConfig:
+    """Advantage actor-critic with auxiliary tasks.
+
+    Attributes:
+      env: the environment's name; see `auxjax.envs.names()`.
+      method: how the auxiliary losses are weighed: `none` (main task alone),
+        `balance` (∇ log L, equal weights), `cosine` (gated by gradient cosine
+        similarity), `olaux` (horizon `horizon`), `olaux1` (horizon 1, β / 5),
+        `olaux-ablation` (Eq. 4 every `horizon` steps, on that many times the data).
+      aux: the auxiliary tasks, of `forward inverse egomotion autoencoder flow`.
+      num_envs: environments stepped together, N.
+      rollout_length: steps between two updates, in each environment.
+      frames: frames of the game to train for.
+      learning_rate: of Adam, for the parameters.
+      horizon: N of OL-AUX, in updates.
+      beta: OL-AUX's step size for the weights (times α = 1).
+      clip_at_zero: keep OL-AUX's weights at or above 0.
+      log_offset: the auxiliary losses enter as log(L + log_offset). Bounds the pull of
+        a task that is almost solved, whose ∇ log L = ∇L / L grows without end.
+      discount: γ.
+      gae_lambda: λ of generalised advantage estimation; 1 gives n-step returns.
+      normalize_advantage: standardise the advantages of each update, which keeps the
+        policy gradient's size near that of the balanced auxiliary gradients.
+      main_coef: c, factor of the whole actor-critic loss. Adam does not notice it when
+        training on the main task alone; with auxiliary losses it sets the balance
+        (the actor-critic loss has no logarithm to balance it by).
+      value_coef: weight of the value loss in the main loss.
+      entropy_coef: weight of the entropy bonus in the main loss.
+      max_grad_norm: clip the update's gradient to this global norm; None: don't (Adam
+        does not notice a gradient's size, and clipping makes it jump).
+      features: size of the latent φ(s).
+      hidden: units of the auxiliary heads' hidden layers.
+    """
+
+    env: str = "Breakout-MinAtar"
+    method: str = "olaux"
+    aux: tuple[str, ...] = AUXILIARY_TASKS
+    num_envs: int = 64
+    rollout_length: int = 8
+    frames: int = 1_000_000
+    learning_rate: float = 1e-3
+    horizon: int = 5
+    beta: float = 0.03
+    clip_at_zero: bool = False
+    log_offset: float = 0.02
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    normalize_advantage: bool = True
+    main_coef: float = 30.0
+    value_coef: float = 0.5
+    entropy_coef: float = 0.01
+    max_grad_norm: float | None = None
+    features: int = 128
+    hidden: int = 128
+
+    def __post_init__(self):
+        """Checks what can be checked without the environment."""
+        if self.method not in METHODS:
+            raise ValueError(
+                f"`method` should be one of {', '.join(METHODS)}. Found {self.method}."
+            )
+        for name in self.aux:
+            if name not in AUXILIARY_TASKS:
+                raise ValueError(
+                    f"`aux` should hold names of {', '.join(AUXILIARY_TASKS)}. "
+                    f"Found {name}."
+                )
+        if len(set(self.aux)) < len(self.aux):
+            raise ValueError(
+                f"`aux` should name each task once. Found {' '.join(self.aux)}."
+            )
+        if self.method != "none" and not self.aux:
+            raise ValueError(
+                f"`aux` should name at least one task for method {self.method}. "
+                "Found none."
+            )
+        for name in ("num_envs", "rollout_length", "horizon", "features", "hidden"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` should be at least 1. Found {getattr(self, name)}."
+                )
+        if self.frames < 1:
+            raise ValueError(f"`frames` should be at least 1. Found {self.frames}.")
+        if not 0.0 <= self.discount <= 1.0:
+            raise ValueError(f"`discount` should be in [0, 1]. Found {self.discount}.")
+        if self.learning_rate <= 0:
+            raise ValueError(
+                f"`learning_rate` should be above 0. Found {self.learning_rate}."
+            )
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks trained on, the main one first."""
+        return ("main",) if self.method == "none" else ("main", *self.aux)

@@ -1,0 +1,197 @@
+"""One variant of `atari_a2c.py`: from a configuration to its curves on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from auxjax.rl import A2CConfig, Agent, make_agent, scan_updates
+from auxjax.run import (
+    RunError,
+    RunFolder,
+    first_non_finite,
+    last_checkpoint,
+    open_run,
+    read_metrics,
+    run_chunks,
+)
+
+MAY_DIFFER = ("frames", "resume", "quiet", "out", "name", "methods", "single_tasks",
+              "score", "checkpoint_every")  # fmt: skip
+"""What a resumed run may change."""
+
+
+class Curves(NamedTuple):
+    """What a variant measured, over chunks; leading axis seeds where there is one."""
+
+    frames: np.ndarray  # [n]
+    returns: np.ndarray  # [seeds, n], mean over the episodes that ended; NaN if none
+    weights: np.ndarray  # [seeds, n, T]
+    losses: np.ndarray  # [seeds, n, T]
+    tasks: tuple[str, ...]
+    speed: float  # frames/s of training over all seeds, compilation left out
+
+
+def variants(config: Any) -> dict[str, A2CConfig]:
+    """The runs to make, by label."""
+    names = [field.name for field in dataclasses.fields(A2CConfig)]
+    base = A2CConfig(**{name: getattr(config, name) for name in names})
+    found = {m: dataclasses.replace(base, method=m) for m in config.methods}
+    if config.single_tasks:
+        for task in config.aux:
+            only = dataclasses.replace(base, method="balance", aux=(task,))
+            found[f"only {task}"] = only
+    return found
+
+
+def choose_folder(config: Any) -> Path:
+    """The run's folder: the one named, or the next free one of the default name."""
+    if config.name is not None:
+        return config.out / config.name
+    stem = f"{config.env.replace('/', '-')}-{'-'.join(config.methods)}"
+    if config.smoke:
+        stem += "-smoke"
+    taken = [config.out / stem]
+    while taken[-1].exists():
+        taken.append(config.out / f"{stem}-{len(taken) + 1}")
+    return taken[-2] if config.resume and len(taken) > 1 else taken[-1]
+
+
+def run_variant(config: Any, agent_config: A2CConfig, folder: Path, label: str):
+    """Trains one variant, all its seeds, and returns its `Curves`."""
+    agent = make_agent(agent_config)
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    if config.seeds == 1 or agent.env.vmappable:
+        groups = {folder: tuple(seeds)}
+    else:  # an emulator lives outside of JAX: one seed after another
+        groups = {folder / f"seed{seed}": (seed,) for seed in seeds}
+    found = []
+    for path, group in groups.items():
+        settings = dataclasses.replace(config, **dataclasses.asdict(agent_config))
+        found.append(_run_group(settings, agent, path, group, label))
+    return _join(found)
+
+
+def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: str):
+    """Trains some seeds of one variant together, in one folder."""
+    run = open_run(path, config, resume=config.resume, may_differ=MAY_DIFFER)
+    if not agent.env.resumable and last_checkpoint(run.checkpoint) is not None:
+        raise RunError(
+            f"{agent.env.name} cannot be resumed: its emulator's state lies outside "
+            f"of the checkpoint. Found a run in `{path}`: choose another name."
+        )
+    frames = agent.frames_per_update
+    state = start(agent, seeds)
+    # Compiled before the bar starts, so that frames/s are those of training.
+    compiled = jax.jit(lambda s: forward(agent, s, config.chunk, len(seeds)))
+    timer = Timer(compiled.lower(state).compile())
+    run_chunks(
+        state=state,
+        advance=timer,
+        num_chunks=-(-agent.num_updates // config.chunk),
+        folder=run,
+        step_of=lambda s: np.max(s.updates) * frames,
+        report=lambda metrics, _: ([row := _row(metrics, frames)], _text(row)),
+        checkpoint_every=config.checkpoint_every,
+        check=lambda metrics: first_non_finite(
+            metrics.losses, metrics.updates[0] * frames, config.tasks
+        ),
+        description=label,
+        unit="frames",
+        quiet=config.quiet,
+    )
+    speed = timer.calls * config.chunk * frames * len(seeds) / max(timer.seconds, 1e-9)
+    return _read(run, config.tasks, speed if timer.calls else float("nan"))
+
+
+def start(agent: Agent, seeds: tuple[int, ...]):
+    """The first state; with a leading seed axis if there are several."""
+    if len(seeds) == 1:
+        return jax.jit(agent.init)(jax.random.key(seeds[0]))
+    keys = jax.vmap(jax.random.key)(np.asarray(seeds))
+    return jax.jit(jax.vmap(agent.init))(keys)
+
+
+def forward(agent: Agent, state: Any, length: int, num_seeds: int):
+    """`length` updates; metrics `[seeds, length, ...]`."""
+    if num_seeds > 1:
+        return jax.vmap(lambda s: scan_updates(agent, s, length))(state)
+    state, metrics = scan_updates(agent, state, length)
+    return state, jax.tree.map(lambda x: x[None], metrics)
+
+
+class Timer:
+    """Calls a function, and counts the seconds until its results are there."""
+
+    def __init__(self, function):
+        """Wraps the function."""
+        self.function, self.seconds, self.calls = function, 0.0, 0
+
+    def __call__(self, state):
+        """Calls it."""
+        begin = time.perf_counter()
+        result = jax.block_until_ready(self.function(state))
+        self.seconds += time.perf_counter() - begin
+        self.calls += 1
+        return result
+
+
+def _row(metrics: Any, frames: int) -> dict[str, Any]:
+    """One line of `metrics.jsonl`: a chunk, each value a list over seeds."""
+    episodes = metrics.episodes.sum(axis=1)
+    some = np.maximum(episodes, 1)
+    mean_of = {
+        "return": metrics.return_sum.sum(axis=1) / some,
+        "length": metrics.length_sum.sum(axis=1) / some,
+    }
+    return {
+        "step": int(metrics.updates[0, -1]) * frames,
+        **{k: np.where(episodes > 0, v, np.nan).tolist() for k, v in mean_of.items()},
+        "episodes": episodes.tolist(),
+        "weights": metrics.weights[:, -1].tolist(),
+        "losses": metrics.losses.mean(axis=1).tolist(),
+    }
+
+
+def _text(row: dict[str, Any]) -> str:
+    """What stands beside the progress bar."""
+    finished = [r for r in row["return"] if not np.isnan(r)]
+    text = f"return={np.mean(finished):.1f}" if finished else "return=…"
+    weights = np.mean(row["weights"], axis=0)[1:]
+    return text + (
+        f" w=[{' '.join(f'{w:.2f}' for w in weights)}]" if len(weights) else ""
+    )
+
+
+def _read(run: RunFolder, tasks: tuple[str, ...], speed: float) -> Curves:
+    """The curves in a run's metrics."""
+    rows = read_metrics(run.metrics)
+
+    def column(name):  # [n, seeds, ...] -> [seeds, n, ...]
+        return np.moveaxis(np.array([row[name] for row in rows], np.float64), 0, 1)
+
+    return Curves(
+        frames=np.array([row["step"] for row in rows]),
+        returns=column("return"),
+        weights=column("weights"),
+        losses=column("losses"),
+        tasks=tasks,
+        speed=speed,
+    )
+
+
+def _join(parts: list[Curves]) -> Curves:
+    """The curves of several folders, side by side on the seed axis."""
+    n = min(len(part.frames) for part in parts)
+    return parts[0]._replace(
+        frames=parts[0].frames[:n],
+        returns=np.concatenate([part.returns[:, :n] for part in parts]),
+        weights=np.concatenate([part.weights[:, :n] for part in parts]),
+        losses=np.concatenate([part.losses[:, :n] for part in parts]),
+        speed=float(np.mean([part.speed for part in parts])),
+    )

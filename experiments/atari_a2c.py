@@ -1,0 +1,106 @@
+"""OL-AUX on games: A2C with five auxiliary tasks whose weights adapt by themselves.
+
+    python experiments/atari_a2c.py
+
+trains OL-AUX-5 on Breakout-MinAtar and leaves `runs/<name>/`: `config.json`,
+`metrics.jsonl`, `checkpoint/`, `learning_curve.png`, `weights.png`. With several
+methods there is one such folder a method, and the comparison above them: a table and
+the paper's Figures 3 to 6.
+
+    python experiments/atari_a2c.py --methods none balance cosine olaux --seeds 5
+    python experiments/atari_a2c.py --methods olaux --single-tasks --seeds 5
+    python experiments/atari_a2c.py --methods olaux olaux1 olaux-ablation --seeds 5
+    python experiments/atari_a2c.py --env ALE/Pong-v5 --frames 4000000
+
+Source: Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*,
+NeurIPS 2019, sections 5.3 to 5.6. MinAtar is an analogue of the paper's Atari games;
+`--env ALE/...` are the games themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import _a2c_report as report
+import _a2c_run as runs
+import tyro
+
+from auxjax.rl import A2CConfig
+from auxjax.run import parse, plain_errors
+
+Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(A2CConfig):
+    """A2C with auxiliary tasks, one or several methods.
+
+    Attributes:
+      methods: the methods to run, one after another.
+      seeds: how many seeds; all of a method's run together where the game allows it.
+      first_seed: the first seed.
+      single_tasks: also run `balance` with each task of `--aux` alone (Figure 4).
+      score: the return to be reached in the table; by default, half of the best.
+      out: the folder that runs are put in.
+      name: the run's folder in it; by default made of game and methods.
+      resume: go on with the run that is there.
+      chunk: updates between two lines of metrics.
+      checkpoint_every: chunks between two checkpoints.
+      smoke: a few seconds on tiny networks, to see that everything works.
+      quiet: show no progress.
+    """
+
+    method: tyro.conf.Suppress[str] = "olaux"
+    methods: tuple[Method, ...] = ("olaux",)
+    seeds: int = 1
+    first_seed: int = 0
+    single_tasks: bool = False
+    score: float | None = None
+    out: Path = Path("runs")
+    name: str | None = None
+    resume: bool = False
+    chunk: int = 10
+    checkpoint_every: int = 20
+    smoke: bool = False
+    quiet: bool = False
+
+    def __post_init__(self):
+        """Checks what the command line said."""
+        super().__post_init__()
+        for field in ("seeds", "chunk", "checkpoint_every"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"`{field}` should be at least 1. Found {getattr(self, field)}."
+                )
+        if not self.methods:
+            raise ValueError("`methods` should name at least one. Found none.")
+        if len(set(self.methods)) < len(self.methods):
+            raise ValueError(
+                f"`methods` should name each once. Found {' '.join(self.methods)}."
+            )
+
+
+SMOKE = {"frames": 2_000, "num_envs": 8, "rollout_length": 5, "features": 16}
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs every variant, then compares them."""
+    config = parse(Config, description=__doc__, args=args)
+    if config.smoke:
+        config = dataclasses.replace(config, **SMOKE, hidden=16, chunk=5)
+    with plain_errors():
+        folder = runs.choose_folder(config)
+        variants = runs.variants(config)
+        curves = {
+            label: runs.run_variant(config, agent_config, folder / label, label)
+            if len(variants) > 1
+            else runs.run_variant(config, agent_config, folder, label)
+            for label, agent_config in variants.items()
+        }
+        report.compare(config, curves, folder)
+
+
+if __name__ == "__main__":
+    main()

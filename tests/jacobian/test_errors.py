@@ -1,0 +1,163 @@
+"""Bad input is told what it should have been, and what was found."""
+
+import re
+
+import jax.numpy as jnp
+import pytest
+
+from auxjax import as_jacobian, task_grads, task_jacobian
+
+P = {"a": jnp.ones(3), "b": jnp.ones(2)}
+
+
+def good(p):
+    return jnp.sum(p["a"] ** 2), jnp.sum(p["b"]) * p["a"][0]
+
+
+@pytest.fixture(params=["jacobian", "stacked"])
+def jac(request):
+    jac = task_jacobian(good, P)
+    return jac if request.param == "jacobian" else as_jacobian(jac.rows(), P)
+
+
+def refused(message):
+    return pytest.raises(ValueError, match=re.escape(message))
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ({"m": jnp.ones(3)}, "Loss `m` should be a scalar. Found shape (3,)"),
+        ((1.0, jnp.ones((1,))), "Loss `aux_1` should be a scalar. Found shape (1,)"),
+        ({"m": 1}, "Loss `m` should be a floating-point scalar. Found int32."),
+        ({"m": 1j}, "Loss `m` should be a floating-point scalar. Found complex64."),
+        (jnp.array([1, 2]), "floating-point losses. Found an array of int32."),
+        ({}, "`losses` should return at least one loss. Found none."),
+        ((), "`losses` should return at least one loss. Found none."),
+        (jnp.zeros(0), "a [T] array of scalar losses. Found (0,)."),
+        (jnp.ones((2, 2)), "a [T] array of scalar losses. Found (2, 2)."),
+        (jnp.ones(()), "Found (). One summed loss has no tasks to weigh"),
+        (None, "a [T] array of scalar losses. Found NoneType."),
+    ],
+)
+@pytest.mark.parametrize("make", [task_jacobian, lambda f, p: task_grads(f)(p)])
+def test_losses(make, returned, message):
+    with refused(message):
+        make(lambda p: returned, P)
+
+
+def test_missing_aux():
+    message = "`losses` should return a pair (losses, aux) when `has_aux=True`. Found d"
+    with refused(message):
+        task_jacobian(lambda p: {"m": 1.0}, P, has_aux=True)
+
+
+@pytest.mark.parametrize("method", ["vjp", "scale"])
+def test_weights(jac, method):
+    for wrong in (jnp.ones(3), jnp.ones((2, 1)), 1.0):
+        with refused("`weights` should have shape (2,), one a task. Found ("):
+            getattr(jac, method)(wrong)
+
+
+def test_direction_of_another_structure(jac):
+    with refused("`direction` should have the structure of the parameters"):
+        jac.jvp({"a": P["a"]})
+
+
+def test_direction_of_another_shape(jac):
+    with refused("`direction` should have shape (2,) at ['b']. Found (3,)."):
+        jac.jvp({"a": P["a"], "b": jnp.ones(3)})
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"a": True},
+        {"a": True, "c": False},
+        {"a": True, "b": {"deeper": False}},
+        {"a": True, "b": None},
+        lambda p: {"a": True},
+    ],
+)
+@pytest.mark.parametrize("method", ["gramian", "norms"])
+def test_where_of_another_structure(jac, where, method):
+    with refused("`where` should be a pytree of bools that is a prefix of the param"):
+        getattr(jac, method)(where)
+
+
+def test_where_is_checked_in_jvp_and_scale(jac):
+    with refused("`where` should be a pytree of bools"):
+        jac.jvp(P, {"a": True})
+    with refused("`where` should be a pytree of bools"):
+        jac.scale(jnp.ones(2), {"a": True})
+
+
+@pytest.mark.parametrize(
+    ("flag", "found"), [(jnp.array(True), "ArrayImpl"), (1, "int"), (0.0, "float")]
+)
+def test_where_that_holds_something_else(jac, flag, found):
+    with refused(f"`where` should hold Python bools. Found {found}."):
+        jac.norms({"a": flag, "b": False})
+
+
+@pytest.mark.parametrize("index", [2, -1])
+def test_row_out_of_range(jac, index):
+    with refused(f"`index` should be in 0..1. Found {index}."):
+        jac.row(index)
+
+
+@pytest.mark.parametrize("chunk_size", [0, -2])
+def test_chunk_size(chunk_size):
+    jac = task_jacobian(good, P)
+    message = f"`chunk_size` should be at least 1. Found {chunk_size}."
+    for method in ("rows", "gramian", "norms"):
+        with refused(message):
+            getattr(jac, method)(chunk_size=chunk_size)
+    with refused(message):
+        task_grads(good, chunk_size=chunk_size)
+
+
+SUMMED = "this looks like a gradient that is already summed over the tasks"
+
+
+def test_a_summed_gradient_is_refused_when_the_parameters_are_known():
+    with refused(SUMMED):
+        as_jacobian(P, P)
+
+
+def test_a_square_parameter_does_not_hide_a_summed_gradient():
+    square = {"w": jnp.ones((3, 3))}
+    with refused("`updates` should have a leading task axis, (T, 3, 3), at `['w']`."):
+        as_jacobian(square, square)
+
+
+def test_a_summed_gradient_is_refused_by_its_unequal_leading_axes():
+    with refused("[T, *param], at `['b']`. Found shape (2,): " + SUMMED):
+        as_jacobian(P)
+
+
+def test_a_scalar_gradient_is_refused():
+    with refused("Found shape (): " + SUMMED):
+        as_jacobian({"a": jnp.ones(())})
+
+
+def test_updates_of_another_structure():
+    with refused("`updates` should be a TaskJacobian, or have the structure of the"):
+        as_jacobian({"a": jnp.ones((2, 3))}, P)
+
+
+def test_no_updates():
+    with refused("`updates` should hold at least one gradient. Found none."):
+        as_jacobian({})
+
+
+def test_number_of_tasks():
+    with refused("`num_tasks` should be 2, the number of losses (main, aux_1), main"):
+        as_jacobian(task_jacobian(good, P), num_tasks=3)
+    with refused("Found 3. Pass `num_tasks=2` to the rule."):
+        as_jacobian(jnp.ones((2, 4)), num_tasks=3)
+
+
+def test_losses_for_stacked_gradients():
+    with refused("`losses` should have shape (2,), one a task. Found (3,)."):
+        as_jacobian(jnp.ones((2, 4)), losses=jnp.ones(3))

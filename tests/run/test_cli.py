@@ -1,0 +1,96 @@
+import dataclasses
+
+import pytest
+
+from auxjax import run
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    name: str = "olaux"
+    n: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Trains a thing."""
+
+    frames: int = 100
+    """How many frames to see."""
+    rate: float = 0.1
+    rule: Rule = Rule()
+    resume: bool = False
+
+    def __post_init__(self):
+        if self.frames < 1:
+            raise ValueError(f"`frames` should be at least 1. Found {self.frames}.")
+
+
+def test_defaults_and_options():
+    assert run.parse(Config, args=[]) == Config()
+    words = ["--frames", "7", "--rule.n", "3", "--resume"]
+    found = run.parse(Config, description="Trains.", args=words)
+    assert found == Config(frames=7, rule=Rule(n=3), resume=True)
+
+
+def test_an_instance_holds_the_defaults():
+    default = Config(frames=9, rule=Rule("gcs"))
+    assert run.parse(default, args=["--rate", "1"]) == dataclasses.replace(
+        default, rate=1.0
+    )
+
+
+def test_the_command_line_is_the_default(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--frames", "3"])
+    assert run.parse(Config) == Config(frames=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--speed", "3"], "--speed"),
+        (["--frames", "many"], "many"),
+        (["--frames", "0"], "`frames` should be at least 1. Found 0."),
+    ],
+)
+def test_a_bad_word_ends_with_one_message(capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        run.parse(Config, args=words)
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run.parse(Config, description="Trains on a task.", args=["--help"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "Trains on a task." in said
+    assert "How many frames to see." in said
+
+
+def test_no_dataclass():
+    with pytest.raises(ValueError, match=r"should be a dataclass.*Found dict"):
+        run.parse({"frames": 1}, args=[])
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (run.RunError("`x` should be writable."), 2),
+        (run.NonFiniteLoss(3, "main", float("nan"), None), 1),
+    ],
+)
+def test_plain_errors(capsys, error, code):
+    with pytest.raises(SystemExit) as ended, run.plain_errors():
+        raise error
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_plain_errors_let_others_through():
+    with pytest.raises(ValueError, match="a bug"), run.plain_errors():
+        raise ValueError("a bug")

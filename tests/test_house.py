@@ -1,0 +1,197 @@
+"""The house rules: who imports whom, how large a room grows, what is explained."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "auxjax"
+
+# From the ground up: a room imports only rooms that stand before it.
+ROOMS = [
+    "_types",
+    "jacobian",
+    "meta",
+    "aggregation",
+    "weighting",
+    "auxiliary",
+    "models",
+    "envs",
+    "data",
+    "supervised",
+    "rl",
+    "labelling",
+    "run",
+]
+CORE = ROOMS[:5]
+CORE_NEEDS = {"jax", "numpy", "optax", "chex"}
+EXTRAS = {
+    *("ale_py", "brax", "flax", "gymnasium", "gymnax", "matplotlib", "mujoco", "orbax"),
+    *("rich", "sklearn", "tensorflow", "tensorflow_datasets", "tyro"),
+}
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 350, 80
+
+FILES = sorted(ROOT.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+every_file = pytest.mark.parametrize(
+    "path", FILES, ids=lambda path: str(path.relative_to(ROOT))
+)
+
+
+def room_of(path):
+    """The room a file belongs to; the package's own `__init__` is the roof."""
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return "roof" if first == "__init__" else first
+
+
+def imported_modules(path):
+    """Absolute dotted names of everything a file imports, wherever it does so."""
+    package = ["auxjax", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            yield ".".join([*base, *filter(None, [node.module])])
+        elif isinstance(node, ast.ImportFrom) and node.module == "auxjax":
+            yield from (f"auxjax.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+
+
+def test_the_reader_of_imports_sees_them_all():
+    """The rules below are only as good as this."""
+    source = "import a.b, c\nfrom d.e import f\nfrom . import g\nfrom .h import i\n"
+    source += "from auxjax import jacobian\ndef late():\n    import z\n"
+    path = ROOT / "weighting" / "_gcs.py"
+    kept, TREES[path] = TREES[path], ast.parse(source)
+    try:
+        found = list(imported_modules(path))
+    finally:
+        TREES[path] = kept
+    inside = ["auxjax.weighting", "auxjax.weighting.h", "auxjax.jacobian"]
+    assert sorted(found) == sorted(["a.b", "c", "d.e", "z", *inside])
+
+
+def test_every_room_has_its_place():
+    found = {room_of(path) for path in FILES} - {"roof"}
+    assert found <= set(ROOMS)
+    assert set(CORE) - {"meta"} <= found
+
+
+@every_file
+def test_a_room_imports_only_rooms_below(path):
+    room = room_of(path)
+    below = CORE if room == "roof" else ROOMS[: ROOMS.index(room)]
+    for module in imported_modules(path):
+        parts = module.split(".")
+        if parts[0] != "auxjax" or parts[1:2] == [room]:
+            continue
+        assert len(parts) > 1, f"{path.name} imports the roof"
+        assert parts[1] in below, f"{path.name} imports {module}"
+        is_facade = len(parts) == 2
+        assert is_facade, f"{path.name} looks behind a facade: {module}"
+
+
+@every_file
+def test_what_a_room_may_import_from_outside(path):
+    room = room_of(path)
+    outside = {m.split(".")[0] for m in imported_modules(path)} - {"auxjax"}
+    outside -= sys.stdlib_module_names
+    if room in CORE or room == "roof":
+        allowed = CORE_NEEDS | ({"jaxtyping"} if room == "_types" else set())
+        assert outside <= allowed
+    if room != "models":
+        assert "flax" not in outside
+
+
+@every_file
+def test_files_stay_small(path):
+    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+
+
+@every_file
+def test_functions_stay_small(path):
+    """Lines of a function; its docstring is not counted."""
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = node.end_lineno - node.lineno + 1
+            if ast.get_docstring(node) is not None:
+                lines -= node.body[0].end_lineno - node.body[0].lineno + 1
+            assert lines <= MAX_FUNCTION_LINES, f"{path.name}: {node.name} {lines}"
+
+
+def public_names(init):
+    """`__all__` of a facade."""
+    for node in TREES[init].body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return ast.literal_eval(node.value)
+    return []
+
+
+@pytest.mark.parametrize(
+    "init",
+    [path for path in FILES if path.name == "__init__.py"],
+    ids=lambda path: path.parent.name,
+)
+def test_every_public_name_is_there_and_explained(init):
+    assert ast.get_docstring(TREES[init])
+    names = public_names(init)
+    assert len(names) == len(set(names))
+    bound = {
+        alias.asname or alias.name
+        for node in TREES[init].body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(names) <= bound
+    definitions = {
+        node.name: node
+        for path, tree in TREES.items()
+        if init.parent in path.parents
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names
+    }
+    for name, node in definitions.items():
+        assert ast.get_docstring(node), f"{name} has no docstring"
+        for part in node.body if isinstance(node, ast.ClassDef) else ():
+            is_public = isinstance(part, ast.FunctionDef) and part.name[0] != "_"
+            if is_public:
+                assert ast.get_docstring(part), f"{name}.{part.name} has no docstring"
+
+
+def test_the_roof_offers_what_the_core_rooms_offer():
+    """Flat names: each public rule of a core room is one of `auxjax`."""
+    roof = set(public_names(ROOT / "__init__.py"))
+    for room in ("aggregation", "weighting"):
+        assert set(public_names(ROOT / room / "__init__.py")) <= roof
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_import_auxjax_needs_no_extra():
+    code = "import sys, auxjax; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = set(run_python(code))
+    assert "optax" in loaded
+    assert not loaded & EXTRAS
+
+
+def test_works_where_jaxtyping_is_absent():
+    code = """
+import sys
+sys.modules["jaxtyping"] = None
+import jax.numpy as jnp
+import auxjax
+jac = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), jnp.ones(2))
+tx = auxjax.olaux(n=1)
+print(*tx.update(jac, tx.init(jnp.ones(2)))[0])
+"""
+    assert run_python(code) == ["3.0", "3.0"]
