@@ -7,7 +7,7 @@ Stack your losses, the main task's first, and chain a rule into your optimizer:
 >>> import auxjax
 >>> def losses(params, batch):
 ...     return {"main": jnp.mean((batch - params) ** 2), "small": jnp.sum(params**2)}
->>> tx = optax.chain(auxjax.olaux(n=5), optax.adam(3e-4))
+>>> tx = optax.chain(auxjax.olaux(n=5), optax.sgd(0.1))
 >>> params = jnp.zeros(3)
 >>> opt_state = tx.init(params)
 >>> jac = auxjax.task_jacobian(losses, params, jnp.ones(3))

@@ -120,7 +120,14 @@ def start(agent: Agent, seeds: tuple[int, ...]):
 def forward(agent: Agent, state: Any, length: int, num_seeds: int):
     """`length` updates; metrics `[seeds, length, ...]`."""
     if num_seeds > 1:
-        return jax.vmap(lambda s: scan_updates(agent, s, length))(state)
+
+        def one(seed_state):
+            return scan_updates(agent, seed_state, length)
+
+        # A CPU multiplies small matrices faster one after another than as a batch.
+        if jax.default_backend() == "cpu":
+            return jax.lax.map(one, state)
+        return jax.vmap(one)(state)
     state, metrics = scan_updates(agent, state, length)
     return state, jax.tree.map(lambda x: x[None], metrics)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -13,16 +15,19 @@ from auxjax.rl._policy import Policy
 from auxjax.rl._returns import advantages
 from auxjax.rl._rollout import Rollout
 
-NEEDS_NEXT = {"forward", "inverse", "flow"}
-"""The tasks that look at the next observation."""
+
+class Latents(NamedTuple):
+    """What the encoder made of a rollout, `[T, N, D]`."""
+
+    now: jax.Array  # φ of the observations acted on
+    successor: jax.Array  # φ of what came next; right where `follows`
+    follows: jax.Array  # [T, N] bool: s' follows from s and a, and φ(s') is at hand
 
 
 def task_losses(
     nets: Networks, policy: Policy, config: A2CConfig, params, rollout: Rollout, key
 ) -> dict[str, jax.Array]:
     """All losses of a rollout `[T, N, ...]`; the main task's first.
-
-    The encoder runs once, over all the images that any task looks at.
 
     Args:
       nets: the networks.
@@ -35,47 +40,45 @@ def task_losses(
     Returns:
       Scalars by task name, `main` first.
     """
-    tasks = config.tasks[1:]
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), rollout)
-    images = {"now": flat.observation}
-    target = None
-    if NEEDS_NEXT & set(tasks):
-        images["next"] = flat.timestep.next_observation
-    if "egomotion" in tasks:
-        images["moved"], target = auxiliary.random_transform(key, flat.observation)
-    phi = nets.encoder.apply(params["encoder"], jnp.concatenate([*images.values()]))
-    latents = dict(zip(images, jnp.split(phi, len(images)), strict=True))
-
-    main = actor_critic_loss(nets, policy, config, params, rollout, latents)
-    losses = {"main": main}
-    for task in tasks:
-        head = nets.heads[task]
-        losses[task] = auxiliary_loss(
-            task, lambda *x, t=task, h=head: h.apply(params["heads"][t], *x),
-            latents, flat, target, nets,
-        )  # fmt: skip
+    latents = encode(nets, params, rollout)
+    losses = {"main": actor_critic_loss(nets, policy, config, params, rollout, latents)}
+    if config.tasks[1:]:
+        steps = jax.tree.map(_flat, (rollout, latents))
+        for task in config.tasks[1:]:
+            losses[task] = auxiliary_loss(task, nets, params, *steps, key)
     return losses
 
 
-def actor_critic_loss(nets, policy, config, params, rollout: Rollout, latents):
+def encode(nets: Networks, params, rollout: Rollout) -> Latents:
+    """Runs the encoder once over every observation, and once more over the last.
+
+    The next row's observation is this row's successor, unless an episode ended here
+    and the environment was reset: those transitions are left out of the auxiliary
+    losses (one an episode) instead of encoding every successor a second time.
+    """
+    t = rollout.timestep
+    now = nets.encoder.apply(params["encoder"], rollout.observation)
+    last = nets.encoder.apply(params["encoder"], t.next_observation[-1:])
+    done = (t.terminated | t.truncated).at[-1].set(False)
+    return Latents(now, jnp.concatenate([now[1:], last]), t.valid & ~done)
+
+
+def actor_critic_loss(
+    nets, policy, config, params, rollout: Rollout, latents: Latents
+) -> jax.Array:
     """C [−log π · A + c_v ½(target − V)² − c_e · entropy], averaged over transitions.
 
     References:
       Mnih et al., *Asynchronous Methods for Deep Reinforcement Learning*, arXiv
       1602.01783, section 4.
     """
-    shape = rollout.timestep.reward.shape
     t = rollout.timestep
-    phi = latents["now"].reshape(*shape, -1)
-    v_tm1 = value_of(nets, params, phi)
-    if "next" in latents:
-        v_t = value_of(nets, params, latents["next"].reshape(*shape, -1))
-    else:
-        v_t = _next_values(nets, params, rollout, v_tm1)
+    v_tm1 = value_of(nets, params, latents.now)
+    v_t = _next_values(nets, params, rollout, latents)
     a_t = advantages(
         t.reward,
         jax.lax.stop_gradient(v_tm1),
-        jax.lax.stop_gradient(v_t),
+        v_t,
         t.terminated,
         t.truncated,
         discount=config.discount,
@@ -84,7 +87,7 @@ def actor_critic_loss(nets, policy, config, params, rollout: Rollout, latents):
     target = a_t + jax.lax.stop_gradient(v_tm1)
     if config.normalize_advantage:
         a_t = _standardised(a_t, t.valid)
-    distribution = policy_of(nets, params, phi)
+    distribution = policy_of(nets, params, latents.now)
     log_prob = policy.log_prob(distribution, rollout.action)
     each = (
         -log_prob * a_t
@@ -97,48 +100,55 @@ def actor_critic_loss(nets, policy, config, params, rollout: Rollout, latents):
 
 def _standardised(x: jax.Array, valid: jax.Array) -> jax.Array:
     """`x` with mean 0 and standard deviation 1 over its valid entries."""
-    mean = auxiliary.masked_mean(x.reshape(-1), valid.reshape(-1))
-    square = jnp.square(x - mean).reshape(-1)
-    return (x - mean) / (
-        jnp.sqrt(auxiliary.masked_mean(square, valid.reshape(-1))) + 1e-8
-    )
+    valid = valid.reshape(-1)
+    centred = x - auxiliary.masked_mean(x.reshape(-1), valid)
+    variance = auxiliary.masked_mean(jnp.square(centred).reshape(-1), valid)
+    return centred / (jnp.sqrt(variance) + 1e-8)
 
 
-def _next_values(nets, params, rollout: Rollout, v_tm1: jax.Array) -> jax.Array:
-    """V(next observation) where no task has run the encoder on it already.
+def _next_values(nets, params, rollout: Rollout, latents: Latents) -> jax.Array:
+    """V(next observation), a constant.
 
-    Within an episode it is the next row's V. Only the last row, and the rare rows
-    that were cut off, need a pass of their own.
+    Where an episode ended by itself it is not used. Where one was cut off, which is
+    rare, the successor needs a pass of its own: then all of them get one.
     """
     t = rollout.timestep
-    frozen = jax.lax.stop_gradient(params)
+    frozen, known = jax.lax.stop_gradient((params, latents.successor))
 
-    def value(observation):
-        phi = nets.encoder.apply(frozen["encoder"], observation)
-        return value_of(nets, frozen, phi)
+    def encode_all():
+        return nets.encoder.apply(frozen["encoder"], t.next_observation)
 
-    shifted = jnp.concatenate([v_tm1[1:], value(t.next_observation[-1])[None]])
-    cut = t.truncated[:-1]
-    return jax.lax.cond(
-        jnp.any(cut),
-        lambda: jnp.where(t.truncated, value(t.next_observation), shifted),
-        lambda: shifted,
-    )
+    cut = jnp.any(t.truncated[:-1])
+    successor = jax.lax.cond(cut, encode_all, lambda: known)
+    return value_of(nets, frozen, successor)
 
 
-def auxiliary_loss(task, head, latents, flat: Rollout, target, nets) -> jax.Array:
-    """One auxiliary loss on the flattened transitions `[B, ...]`."""
-    phi, t = latents["now"], flat.timestep
+def auxiliary_loss(
+    task: str, nets: Networks, params, step: Rollout, latents: Latents, key
+) -> jax.Array:
+    """One auxiliary loss on flattened transitions `[B, ...]`."""
+    t, phi, mask = step.timestep, latents.now, latents.follows
+
+    def head(*inputs):
+        return nets.heads[task].apply(params["heads"][task], *inputs)
+
     if task == "forward":
         size = None if nets.is_continuous else nets.action_size
-        predicted = head(phi, embed_action(flat.action, size))
-        return auxiliary.forward_dynamics(predicted, latents["next"], t.valid)
+        predicted = head(phi, embed_action(step.action, size))
+        return auxiliary.forward_dynamics(predicted, latents.successor, mask)
     if task == "inverse":
-        predicted = head(phi, latents["next"])
-        return auxiliary.inverse_dynamics(predicted, flat.action, t.valid)
+        predicted = head(phi, latents.successor)
+        return auxiliary.inverse_dynamics(predicted, step.action, mask)
     if task == "egomotion":
-        return auxiliary.egomotion(head(phi, latents["moved"]), target, t.valid)
+        moved, target = auxiliary.random_transform(key, step.observation)
+        phi_moved = nets.encoder.apply(params["encoder"], moved)
+        return auxiliary.egomotion(head(phi, phi_moved), target, t.valid)
     if task == "autoencoder":
-        return auxiliary.autoencoder(head(phi), flat.observation, t.valid)
-    flow = head(phi, latents["next"])
-    return auxiliary.optical_flow(flow, flat.observation, t.next_observation, t.valid)
+        return auxiliary.autoencoder(head(phi), step.observation, t.valid)
+    flow = head(phi, latents.successor)
+    return auxiliary.optical_flow(flow, step.observation, t.next_observation, mask)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """`[T, N, ...]` as `[T · N, ...]`."""
+    return x.reshape(-1, *x.shape[2:])

@@ -52,8 +52,10 @@ _CATEGORICAL = Policy(
 
 
 def _gaussian(space: Box) -> Policy:
-    """Parameters are `(mean [..., K], log_std [..., K])`; samples are clipped only on
-    their way to the environment, so that log π is the density of what was drawn.
+    """Parameters are `(mean [..., K], log_std [..., K])`.
+
+    Samples are clipped only on their way to the environment, so that log π is the
+    density of what was drawn.
     """
 
     def sample(key, parameters: Any):

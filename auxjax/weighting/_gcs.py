@@ -19,8 +19,8 @@ class GCSState(NamedTuple):
 
     count: jax.Array  # [] int32, updates made
     weights: jax.Array  # [T] float, those of the last update; the main task's is 1
-    average: jax.Array | None  # [T] float, moving average before debiasing
-    cosines: jax.Array | None  # [T] float, debiased; None where only signs are needed
+    average: Any  # [T] float, moving average before debiasing, or None
+    cosines: Any  # [T] float, debiased; None where only signs are needed
 
 
 def gcs_weights(

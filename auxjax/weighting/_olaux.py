@@ -91,8 +91,9 @@ def scale_by_olaux(
       >>> state = tx.init(params)
       >>> jac = auxjax.task_jacobian(losses, params)
       >>> updates, state = tx.update(jac, state, params)
-      >>> optax.tree.get(state, "weights").round(2)  # 1 + 0.1 * 7.2, 1 - 0.1 * 8
-      Array([1.  , 1.72, 0.2 ], dtype=float32)
+      >>> weights = optax.tree.get(state, "weights")  # 1 + 0.1 * 7.2, 1 - 0.1 * 8
+      >>> [round(float(w), 2) for w in weights]
+      [1.0, 1.72, 0.2]
 
     References:
       Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*,
