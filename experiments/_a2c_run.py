@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -49,16 +50,29 @@ def variants(config: Any) -> dict[str, A2CConfig]:
     return found
 
 
+def check(found: dict[str, A2CConfig]) -> None:
+    """Fails now, not after hours of the variants before, where one cannot be made.
+
+    Raises:
+      RunError: an unknown game, a task that it cannot have, or a package that is absent.
+    """
+    for label, agent_config in found.items():
+        try:
+            make_agent(agent_config)
+        except (ValueError, ImportError) as error:
+            raise RunError(f"{label} on {agent_config.env}: {error}") from error
+
+
 def choose_folder(config: Any) -> Path:
     """The run's folder: the one named, or the next free one of the default name."""
+    out = config.out.expanduser()
     if config.name is not None:
-        return config.out / config.name
+        return out / config.name
     stem = f"{config.env.replace('/', '-')}-{'-'.join(config.methods)}"
-    if config.smoke:
-        stem += "-smoke"
-    taken = [config.out / stem]
+    stem += "-single-tasks" * config.single_tasks + "-smoke" * config.smoke
+    taken = [out / stem]
     while taken[-1].exists():
-        taken.append(config.out / f"{stem}-{len(taken) + 1}")
+        taken.append(out / f"{stem}-{len(taken) + 1}")
     return taken[-2] if config.resume and len(taken) > 1 else taken[-1]
 
 
@@ -80,12 +94,10 @@ def run_variant(config: Any, agent_config: A2CConfig, folder: Path, label: str):
 def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: str):
     """Trains some seeds of one variant together, in one folder."""
     run = open_run(path, config, resume=config.resume, may_differ=MAY_DIFFER)
-    if not agent.env.resumable and last_checkpoint(run.checkpoint) is not None:
-        raise RunError(
-            f"{agent.env.name} cannot be resumed: its emulator's state lies outside "
-            f"of the checkpoint. Found a run in `{path}`: choose another name."
-        )
     frames = agent.frames_per_update
+    num_chunks = -(-agent.num_updates // config.chunk)
+    if _is_done(run, agent, num_chunks * config.chunk * frames):
+        return _read(run, config.tasks, float("nan"))
     state = start(agent, seeds)
     # Compiled before the bar starts, so that frames/s are those of training.
     compiled = jax.jit(lambda s: forward(agent, s, config.chunk, len(seeds)))
@@ -93,13 +105,13 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
     run_chunks(
         state=state,
         advance=timer,
-        num_chunks=-(-agent.num_updates // config.chunk),
+        num_chunks=num_chunks,
         folder=run,
-        step_of=lambda s: np.max(s.updates) * frames,
+        step_of=lambda s: int(np.max(s.updates)) * frames,
         report=lambda metrics, _: ([row := _row(metrics, frames)], _text(row)),
         checkpoint_every=config.checkpoint_every,
         check=lambda metrics: first_non_finite(
-            metrics.losses, metrics.updates[0] * frames, config.tasks
+            metrics.losses, metrics.updates[0].astype(int) * frames, config.tasks
         ),
         description=label,
         unit="frames",
@@ -107,6 +119,29 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
     )
     speed = timer.calls * config.chunk * frames * len(seeds) / max(timer.seconds, 1e-9)
     return _read(run, config.tasks, speed if timer.calls else float("nan"))
+
+
+def _is_done(run: RunFolder, agent: Agent, total: int) -> bool:
+    """Whether the run in the folder has come to `total` frames already.
+
+    Raises:
+      RunError: it has come further, or it cannot go on from where it stopped.
+    """
+    last = last_checkpoint(run.checkpoint)
+    if last is None or int(last.name) == total:
+        return last is not None
+    if int(last.name) > total:
+        raise RunError(
+            f"`frames` should be at least {last.name}, which the run in `{run.path}` "
+            f"has seen. Found {total}."
+        )
+    if not agent.env.resumable:
+        raise RunError(
+            f"{agent.env.name} cannot be resumed: its emulator's state lies outside "
+            f"of the checkpoint. Found a run in `{run.path}` that stopped at step "
+            f"{last.name}: remove that folder, or choose another name."
+        )
+    return False
 
 
 def start(agent: Agent, seeds: tuple[int, ...]):

@@ -28,7 +28,7 @@ import _a2c_run as runs
 import tyro
 
 from auxjax.rl import A2CConfig
-from auxjax.run import parse, plain_errors
+from auxjax.run import parse, plain_errors, use_compilation_cache
 
 Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
 
@@ -90,9 +90,11 @@ def main(args: list[str] | None = None) -> None:
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
         config = dataclasses.replace(config, **SMOKE, hidden=16, chunk=5)
+    use_compilation_cache()
     with plain_errors():
         folder = runs.choose_folder(config)
         variants = runs.variants(config)
+        runs.check(variants)
         curves = {
             label: runs.run_variant(config, agent_config, folder / label, label)
             if len(variants) > 1

@@ -3,6 +3,7 @@
 It knows no algorithm. Orbax, rich, tyro and matplotlib are imported when first used.
 """
 
+from auxjax.run._cache import use_compilation_cache
 from auxjax.run._checkpoint import last_checkpoint, restore, save
 from auxjax.run._cli import parse
 from auxjax.run._describe import machine
@@ -47,5 +48,6 @@ __all__ = [
     "save",
     "short_number",
     "table_markdown",
+    "use_compilation_cache",
     "write_json",
 ]

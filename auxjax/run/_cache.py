@@ -1,0 +1,33 @@
+"""Compiled programs on disk, so that the second start of a run is quick."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def use_compilation_cache(path: str | Path | None = None) -> Path | None:
+    """Keeps compiled programs on disk between processes.
+
+    Call it from a script's `main`, before anything is compiled. A folder that was set
+    before, by `JAX_COMPILATION_CACHE_DIR` or by hand, stays.
+
+    Args:
+      path: the folder; by default `xla` in `AUXJAX_CACHE`, or in `~/.cache/auxjax`.
+
+    Returns:
+      The folder, or None if it cannot be made: then nothing is cached.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
+    root = os.environ.get("AUXJAX_CACHE", "~/.cache/auxjax")
+    folder = Path(path or Path(root) / "xla").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    return folder
