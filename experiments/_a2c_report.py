@@ -15,7 +15,6 @@ from auxjax.run import (
     mean_std,
     plot_grid,
     plot_learning_curves,
-    plot_weights,
     print_table,
     short_number,
     write_json,
@@ -25,18 +24,27 @@ FAMILY = ("balance", "olaux", "olaux1", "olaux-ablation")
 """The methods of Figure 6."""
 
 FINAL = 0.1
-"""The final return is the mean over the last tenth of the frames."""
+"""Final returns and weights are means over the last tenth of the frames."""
 
 
 def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
-    """Prints the table and draws every figure that the runs allow."""
+    """Prints the tables and draws every figure that the runs allow."""
     smooth = {k: (c.frames, smoothed(c.returns)) for k, c in curves.items()}
-    rows = table(config, curves, smooth)
+    rows, weights = table(config, curves, smooth), weight_table(curves)
     seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
     title = f"{config.env}, {short_number(curves_end(curves))} frames, {seeds}"
     print_table(rows, title, missing="not reached")
-    described = {"machine": machine(), "seeds": config.seeds, "env": config.env}
-    write_json(folder / "results.json", described | {"rows": rows})
+    if weights:
+        print_table(weights, "Auxiliary weights, mean over the last tenth", missing="-")
+    results = {
+        "machine": machine(),
+        "env": config.env,
+        "seeds": config.seeds,
+        "rows": rows,
+        "weights": weights,
+        "final returns": {k: final_returns(c) for k, c in curves.items()},
+    }
+    write_json(folder / "results.json", results)
 
     styles = line_styles(list(curves))
     methods = {k: v for k, v in smooth.items() if k in config.methods}
@@ -52,7 +60,7 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
             styles=styles,
         )
     family = {k: v for k, v in smooth.items() if k in FAMILY}
-    if len(family) > 1 and any(k.startswith("olaux") for k in family):
+    if sum(k.startswith("olaux") for k in family) > 1:
         plot_learning_curves(
             family,
             folder / "ablation.png",
@@ -65,56 +73,67 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
 def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: str):
     """The auxiliary weights over time of every method that has some."""
     shown = {k: c for k, c in curves.items() if k in config.methods and k != "none"}
-    moving = {k: c for k, c in shown.items() if k not in ("balance",)}
-    for_figure = moving or shown
-    if not for_figure:
-        return
-    if len(for_figure) == 1:
-        ((label, c),) = for_figure.items()
-        plot_weights(
-            c.frames,
-            c.weights[:, :, 1:],
-            c.tasks[1:],
-            folder / "weights.png",
-            title=f"{label}: weights on {title}",
-        )
-        return
+    moving = {k: c for k, c in shown.items() if k != "balance"}
     panels = {
         label: {
-            task: (c.frames, c.weights[:, :, 1 + i])
+            task: (c.frames, _legible(label, c.weights[:, :, 1 + i]))
             for i, task in enumerate(c.tasks[1:])
         }
-        for label, c in for_figure.items()
+        for label, c in (moving or shown).items()
     }
-    plot_grid(
-        panels,
-        folder / "weights.png",
-        columns=2,
-        title=f"Weights on {title}",
-        ylabel="weight",
-    )
+    if len(panels) == 1:
+        ((label, panel),) = panels.items()
+        panels = {f"{label}: weights on {title}": panel}
+        title = ""
+    if panels:
+        plot_grid(
+            panels,
+            folder / "weights.png",
+            columns=2,
+            title=title and f"Weights on {title}",
+            ylabel="weight",
+        )
+
+
+def _legible(label: str, weights: np.ndarray) -> np.ndarray:
+    """A gate is open or shut: its mean over some chunks says how often it is open."""
+    return smoothed(weights) if label == "cosine" else weights
 
 
 def table(config: Any, curves: dict[str, Curves], smooth: dict) -> list[dict[str, Any]]:
     """One row a variant."""
     finals = {k: final_returns(c) for k, c in curves.items()}
-    best = max(float(np.nanmean(f)) for f in finals.values())
-    score = config.score if config.score is not None else round(best / 2, 1)
+    known = [np.nanmean(f) for f in finals.values() if np.isfinite(f).any()]
+    score = config.score
+    if score is None and known:
+        score = half_as_good(float(max(known)))
     rows = []
     for label, c in curves.items():
-        reached = frames_to_reach(*smooth[label], score)
-        weights = zip(c.tasks[1:], c.weights[:, -1, 1:].mean(axis=0), strict=True)
-        rows.append(
-            {
-                "method": label,
-                "final return": mean_std(finals[label]),
-                f"frames to return {score:g}": None
-                if reached is None
-                else short_number(reached),
-                "frames/s": "-" if np.isnan(c.speed) else short_number(c.speed),
-                "final weights": " ".join(f"{t} {w:.2f}" for t, w in weights) or "-",
-            }
-        )
+        row = {"method": label, "final return": "no episode ended"}
+        if np.isfinite(finals[label]).any():
+            row["final return"] = mean_std(finals[label])
+        if score is not None:
+            reached = frames_to_reach(*smooth[label], score)
+            row[f"frames to return {score:g}"] = reached and short_number(reached)
+        row["frames/s"] = "-" if np.isnan(c.speed) else short_number(c.speed)
+        rows.append(row)
+    return rows
+
+
+def half_as_good(best: float) -> float:
+    """Half of the best return; where returns are negative, twice as far from zero."""
+    return round(best / 2 if best > 0 else 2 * best, 1)
+
+
+def weight_table(curves: dict[str, Curves]) -> list[dict[str, Any]]:
+    """The final weights, a row a variant whose weights move."""
+    rows = []
+    for label, c in curves.items():
+        if np.ptp(c.weights) > 0:
+            last = max(1, round(FINAL * len(c.frames)))
+            final = c.weights[:, -last:, 1:].mean(axis=(0, 1))
+            named = zip(c.tasks[1:], final, strict=True)
+            rows.append({"method": label} | {task: f"{w:.2f}" for task, w in named})
     return rows
 
 

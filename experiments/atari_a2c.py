@@ -42,7 +42,8 @@ class Config(A2CConfig):
       seeds: how many seeds; all of a method's run together where the game allows it.
       first_seed: the first seed.
       single_tasks: also run `balance` with each task of `--aux` alone (Figure 4).
-      score: the return to be reached in the table; by default, half of the best.
+      score: the return to be reached in the table; by default, half of the best (twice
+        the best where that is negative).
       out: the folder that runs are put in.
       name: the run's folder in it; by default made of game and methods.
       resume: go on with the run that is there.

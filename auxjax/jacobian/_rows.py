@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core as jex_core
 
 from auxjax.jacobian import _linear
+from auxjax.jacobian._fingerprint import fingerprint
 
 Reduce = Callable[[list[Any]], Any]
 """What to keep of one row: from its gradients, leaf by leaf, to a pytree."""
@@ -70,7 +70,8 @@ def pull_rows(
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         kept = tuple(wanted[leaf] for leaf in row.leaves)
-        groups.setdefault((_fingerprint(row), kept), []).append(row)
+        program = fingerprint(row.linear.program.jaxpr.jaxpr)
+        groups.setdefault((program, kept), []).append(row)
     found: dict[int, Any] = {}
     for (_, kept), group in groups.items():
         factors = [_factors(group, k, scale_of) for k, keep in enumerate(kept) if keep]
@@ -151,24 +152,3 @@ def _pick_element(linear: _linear.LinearMap, index: int) -> _linear.LinearMap:
     out = program.jaxpr.out_avals[0]
     one_hot = jnp.zeros(out.shape, out.dtype).at[index].set(1)
     return _linear.LinearMap((one_hot, *linear.residuals), program.element)
-
-
-def _fingerprint(row: Row) -> Any:
-    """Equal for two rows only if one program serves both."""
-    jaxpr = row.linear.program.jaxpr.jaxpr
-    return str(jaxpr) if _is_transparent(jaxpr) else row.index
-
-
-def _is_transparent(jaxpr: Any) -> bool:
-    """Whether a jaxpr's text says everything that it does.
-
-    Not where it holds arrays of its own (they print as shapes) or a function that
-    prints as its name only.
-    """
-    for eqn in jaxpr.eqns:
-        for value in eqn.params.values():
-            if isinstance(value, jex_core.ClosedJaxpr) and value.consts:
-                return False
-            if callable(value) and not isinstance(value, type | jex_core.ClosedJaxpr):
-                return False
-    return all(_is_transparent(inner) for inner in jex_core.subjaxprs(jaxpr))
