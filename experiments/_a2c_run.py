@@ -54,7 +54,7 @@ def check(found: dict[str, A2CConfig]) -> None:
     """Fails now, not after hours of the variants before, where one cannot be made.
 
     Raises:
-      RunError: an unknown game, a task that it cannot have, or a package that is absent.
+      RunError: an unknown game, a task that it cannot have, or an absent package.
     """
     for label, agent_config in found.items():
         try:
@@ -99,6 +99,8 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
     if _is_done(run, agent, num_chunks * config.chunk * frames):
         return _read(run, config.tasks, float("nan"))
     state = start(agent, seeds)
+    if not config.quiet:
+        print(f"{label}: compiling …", file=sys.stderr)
     # Compiled before the bar starts, so that frames/s are those of training.
     compiled = jax.jit(lambda s: forward(agent, s, config.chunk, len(seeds)))
     timer = Timer(compiled.lower(state).compile())

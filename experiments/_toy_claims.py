@@ -15,13 +15,13 @@ Claims = list[dict[str, str]]
 def claim(source: str, text: str, measured: str, holds: Any) -> dict[str, str]:
     """A claim that our rules have to reproduce."""
     verdict = HOLDS if holds else FAILS
-    return {"source": source, "claim": text, "measured": measured, "verdict": verdict}
+    return {"claim": f"{source}: {text}", "measured": measured, "verdict": verdict}
 
 
 def disputed(source: str, text: str, measured: str, holds: Any) -> dict[str, str]:
     """A claim that the paper's own formulas contradict: told, but no failure."""
     verdict = HOLDS if holds else DISAGREES
-    return {"source": source, "claim": text, "measured": measured, "verdict": verdict}
+    return {"claim": f"{source}: {text}", "measured": measured, "verdict": verdict}
 
 
 def convergence_time(loss: np.ndarray) -> np.ndarray:
@@ -161,8 +161,7 @@ def vector_field(methods: dict[str, Any]) -> Claims:
     source = "GCS Fig. 8"
     alone = convergence_time(methods["main only"].loss)
     plain = methods["plain sum"]
-    centre = plain.path - 0.0
-    angle = np.unwrap(np.arctan2(centre[..., 1], centre[..., 0]), axis=1)
+    angle = np.unwrap(np.arctan2(plain.path[..., 1], plain.path[..., 0]), axis=1)
     turned = np.abs(angle[:, -1] - angle[:, 0])
     found = [
         claim(
@@ -204,7 +203,7 @@ def astray(methods: dict[str, Any], long: dict[str, Any], long_steps: int) -> Cl
         loss = methods[name].loss
         time, in_the_end = convergence_time(loss), convergence_time(long[name].loss)
         slowed = np.isfinite(alone) & (time > alone)
-        ratio = (time / alone)[slowed]
+        ratio = time[slowed] / alone[slowed]
         found += [
             claim(
                 source,

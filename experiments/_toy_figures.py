@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ def olaux(runs: Mapping[str, Any], main: Callable, path: Path) -> None:
             axis.plot(*line[0], "o", color=colour, markersize=7)
         axis.plot(0, 0, "k+", markersize=12, markeredgewidth=1.8)
         axis.plot(*run.path[:, -1].T, "k*", markersize=12)
-    maps["A"].legend(handles=_marks("end", optimum=True), loc="lower left")
+    figure.legend(
+        handles=_marks("end", optimum=True), loc="outside lower left", ncols=3
+    )
     for (name, run), colour in zip(runs.items(), (GREY, BLUE), strict=True):
         for loss in run.loss:
             (line,) = maps["L"].semilogy(np.maximum(loss, 1e-12), color=colour)
@@ -146,21 +149,29 @@ def _map(
     axis: Any, main: Callable, title: str, span: float, colour: Callable | None = None
 ) -> Any:
     """Contours of the main loss, its converged region, and cosines as the ground."""
-    ticks = np.linspace(-span, span, 241)  # the origin is one: V is not defined there
-    x, y = np.meshgrid(ticks + 1e-6, ticks + 1e-6)
-    grid = jnp.asarray(np.stack([x, y], axis=-1))
     image = None
     if colour is not None:
-        cosines = np.asarray(jax.jit(jax.vmap(jax.vmap(colour)))(grid))
-        image = axis.pcolormesh(
-            x, y, cosines, cmap="RdYlGn", vmin=-1, vmax=1, alpha=0.55, rasterized=True
-        )
-    loss = np.asarray(jax.vmap(jax.vmap(main))(grid))
-    levels = [0.25, 0.5, 0.75, 0.9, 0.99, 1.5, 2, 3, 4, 6, 8, 10]
-    axis.contour(x, y, loss, levels, colors="0.5", linewidths=0.5, alpha=0.8)
-    axis.contourf(x, y, loss, [-1, CONVERGED], colors=["0.45"], alpha=0.6)
+        image = axis.imshow(
+            _on_grid(colour, span), extent=(-span, span, -span, span), origin="lower",
+            cmap="RdYlGn", vmin=-1, vmax=1, alpha=0.55, interpolation="bilinear",
+        )  # fmt: skip
+    loss = _on_grid(main, span)
+    levels = [0.25, 0.5, 1, 2, 3, 4, 6, 8, 10]
+    if loss[-1, -1] <= 1:  # the plain: its rim is near 1
+        levels = [0.25, 0.5, 0.75, 0.9, 0.99, 2, 4, 6, 8, 10]
+    ticks = np.linspace(-span, span, len(loss))
+    axis.contour(ticks, ticks, loss, levels, colors="0.5", linewidths=0.5, alpha=0.8)
+    axis.contourf(ticks, ticks, loss, [-1, CONVERGED], colors=["0.45"], alpha=0.6)
     axis.set(title=title, aspect="equal", xlim=(-span, span), ylim=(-span, span))
     return image
+
+
+@functools.lru_cache(maxsize=16)
+def _on_grid(f: Callable, span: float) -> np.ndarray:
+    """The function's values on a square grid, rows from the bottom up."""
+    ticks = np.linspace(-span, span, 160)  # even: the origin, V's pole, is no node
+    grid = np.stack(np.meshgrid(ticks, ticks), axis=-1)
+    return np.asarray(jax.jit(jax.vmap(jax.vmap(f)))(jnp.asarray(grid)))
 
 
 def _trajectory(axis: Any, line: Any, stop: float, colour: str, width: float) -> None:

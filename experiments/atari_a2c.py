@@ -92,17 +92,23 @@ def main(args: list[str] | None = None) -> None:
     if config.smoke:
         config = dataclasses.replace(config, **SMOKE, hidden=16, chunk=5)
     use_compilation_cache()
-    with plain_errors():
-        folder = runs.choose_folder(config)
-        variants = runs.variants(config)
-        runs.check(variants)
-        curves = {
-            label: runs.run_variant(config, agent_config, folder / label, label)
-            if len(variants) > 1
-            else runs.run_variant(config, agent_config, folder, label)
-            for label, agent_config in variants.items()
-        }
-        report.compare(config, curves, folder)
+    try:
+        with plain_errors():
+            run(config)
+    except KeyboardInterrupt as stop:  # while it compiles, or a second time
+        raise SystemExit(130) from stop
+
+
+def run(config: Config) -> None:
+    """Every variant in a folder of its own, unless there is only one."""
+    folder = runs.choose_folder(config)
+    variants = runs.variants(config)
+    runs.check(variants)
+    curves = {}
+    for label, agent_config in variants.items():
+        path = folder / label if len(variants) > 1 else folder
+        curves[label] = runs.run_variant(config, agent_config, path, label)
+    report.compare(config, curves, folder)
 
 
 if __name__ == "__main__":

@@ -91,15 +91,17 @@ class A2CConfig:
                 f"`aux` should name at least one task for method {self.method}. "
                 "Found none."
             )
-        for name in ("num_envs", "rollout_length", "horizon", "features", "hidden"):
+        sizes = ("num_envs", "rollout_length", "horizon", "features", "hidden")
+        for name in (*sizes, "frames"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` should be at least 1. Found {getattr(self, name)}."
                 )
-        if self.frames < 1:
-            raise ValueError(f"`frames` should be at least 1. Found {self.frames}.")
-        if not 0.0 <= self.discount <= 1.0:
-            raise ValueError(f"`discount` should be in [0, 1]. Found {self.discount}.")
+        for name in ("discount", "gae_lambda"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(
+                    f"`{name}` should be in [0, 1]. Found {getattr(self, name)}."
+                )
         if self.learning_rate <= 0:
             raise ValueError(
                 f"`learning_rate` should be above 0. Found {self.learning_rate}."

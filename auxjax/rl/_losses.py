@@ -66,7 +66,7 @@ def encode(nets: Networks, params, rollout: Rollout) -> Latents:
 def actor_critic_loss(
     nets, policy, config, params, rollout: Rollout, latents: Latents
 ) -> jax.Array:
-    """The loss c [−log π · A + c_v ½(target − V)² − c_e · entropy], averaged over transitions.
+    """The mean over transitions of c [−log π A + c_v ½(target − V)² − c_e entropy].
 
     References:
       Mnih et al., *Asynchronous Methods for Deep Reinforcement Learning*, arXiv

@@ -20,14 +20,13 @@ RULES = {
     "fixed": lambda: auxjax.fixed([1.0, 0.5, -0.3]),
     "log_loss": lambda: optax.chain(auxjax.scale_by_log_loss(), auxjax.sum_tasks()),
     "olaux": lambda: auxjax.olaux(n=2, num_tasks=TASKS, learning_rate=0.1),
-    "olaux schedule": lambda: auxjax.olaux(1, TASKS, halving, clip_at_zero=True),
     "olaux last step": lambda: auxjax.olaux(
         2, TASKS, 0.1, statistic="last_step", where=TRUNK
     ),
     "olaux smoothing": lambda: auxjax.olaux(1, TASKS, 0.1, smoothing=2),
     "log_loss olaux": lambda: optax.chain(
         auxjax.scale_by_log_loss(tasks="auxiliary", offset=0.02),
-        auxjax.olaux(n=1, num_tasks=TASKS, learning_rate=0.1),
+        auxjax.olaux(1, TASKS, halving, clip_at_zero=True),
     ),
     "gcs": lambda: auxjax.gcs(where=TRUNK, num_tasks=TASKS),
     "gcs weighted": lambda: auxjax.gcs(True, where=TRUNK, num_tasks=TASKS),

@@ -1,0 +1,101 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import auxjax
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import toy_quadratics
+
+    return toy_quadratics
+
+
+@pytest.fixture
+def claims(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    import _toy_claims
+
+    return _toy_claims
+
+
+def verdicts(folder):
+    rows = json.loads((folder / "results.json").read_text())["claims"]
+    return {row["claim"]: row["verdict"] for row in rows}
+
+
+def test_smoke_run_holds_every_claim_and_draws(tmp_path):
+    script = str(EXPERIMENTS / "toy_quadratics.py")
+    done = subprocess.run(
+        [sys.executable, script, "--smoke", "--out", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "disagrees" in done.stdout
+    found = list(verdicts(tmp_path).values())
+    assert found.count("FAILS") == 0
+    assert found.count("holds") > 20
+    assert found.count("disagrees with the paper") > 0
+    for name in ("olaux_figure2", "gcs_figure2", "gcs_figure8", "gcs_figure9"):
+        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
+def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path):
+    """The exit code is that of an error, and the message names the claim."""
+    args = ["--smoke", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as stopped:
+        toy.main(args, olaux=auxjax.fixed([1, 1, 1]))
+    assert "OL-AUX finds the main optimum from all four starts" in stopped.value.code
+    found = verdicts(tmp_path)
+    failed = {name for name, verdict in found.items() if verdict == "FAILS"}
+    assert len([name for name in failed if name.startswith("OL-AUX")]) == 3
+    assert found["OL-AUX Fig. 2: fixed weights end in a sub-optimal point"] == "holds"
+
+
+def test_the_problems_are_the_papers(toy):
+    at = np.array([1.0, 2.0], np.float32)
+    assert float(toy.L1(at)) == 5.0
+    assert float(toy.L3(at)) == 1.0
+    assert float(toy.L4(at)) == 1.0 + 2.25
+    # V = [-θ2/‖θ‖² - 2 θ1, θ1/‖θ‖² - 2 θ2]
+    np.testing.assert_allclose(toy.swirl(at), [-0.4 - 2, 0.2 - 4], rtol=1e-6)
+    np.testing.assert_allclose(toy.half_flat(at), 1 - np.exp(-10), rtol=1e-6)
+    assert float(toy.half_flat(-at)) == 5.0
+
+
+def test_a_vector_field_enters_as_stacked_gradients(toy):
+    at = np.array([1.0, 2.0], np.float32)
+    rows = toy.GCS_PROBLEMS["L1 + V"].rows(at)
+    np.testing.assert_allclose(rows, [[2, 4], [-2.4, -3.8]], rtol=1e-6)
+
+
+def test_descent_by_hand(toy):
+    """θ ← θ - 0.1 · 2θ on the main loss alone."""
+    problem = toy.of_losses(toy.L1, toy.L3)
+    runs = toy.descend(
+        problem, auxjax.fixed([1, 0]), [[1.0, -2.0]], steps=2, step_size=0.1
+    )
+    expected = [[1, -2], [0.8, -1.6], [0.64, -1.28]]
+    np.testing.assert_allclose(runs.path[0], expected, rtol=1e-6)
+    np.testing.assert_allclose(runs.loss[0], [5, 3.2, 2.048], rtol=1e-6)
+
+
+def test_convergence_time_is_the_first_step_below(claims):
+    loss = np.array([[0.2, 0.09, 0.3], [0.2, 0.2, 0.1], [0.05, 1.0, 1.0]])
+    assert claims.convergence_time(loss).tolist() == [1, np.inf, 0]
+
+
+def test_only_our_own_claims_can_fail(claims):
+    assert claims.claim("F", "t", "m", np.bool_(False))["verdict"] == "FAILS"
+    told = claims.disputed("F", "t", "m", False)["verdict"]
+    assert told == "disagrees with the paper"
+    assert claims.disputed("F", "t", "m", True)["verdict"] == "holds"
