@@ -40,7 +40,7 @@ def olaux(runs: Mapping[str, Any], main: Callable, path: Path) -> None:
             (line,) = maps["L"].semilogy(np.maximum(loss, 1e-12), color=colour)
         line.set_label(name)
     maps["L"].set(ylabel="main loss", title="four starts each", ylim=(1e-9, 1e1))
-    maps["L"].legend(loc="upper right")
+    maps["L"].legend(loc="lower left")
     weights = runs["OL-AUX"].weights
     names = {"$w_1$, the helpful loss": BLUE, "$w_2$, the adversary": ORANGE}
     for task, (name, colour) in enumerate(names.items(), start=1):

@@ -32,6 +32,10 @@ class TaskJacobian:
     losses: jax.Array
     aux: Any
     _linear: _linear.LinearMap
+    # No arithmetic accepts a typed key: an optimizer part that takes the residuals for
+    # gradients (`optax.clip_by_global_norm` before the rule, say) fails instead of
+    # returning nonsense.
+    _guard: jax.Array
     _scales: tuple[_scales.Scale, ...]
     _layout: Layout = dataclasses.field(metadata={"static": True})
     _names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
@@ -334,6 +338,7 @@ def task_jacobian(
         losses=_losses.loss_vector(values),
         aux=aux,
         _linear=linear,
+        _guard=jax.random.key(0),
         _scales=(),
         _layout=layout,
         _names=tuple(names),

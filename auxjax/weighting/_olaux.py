@@ -73,11 +73,13 @@ def scale_by_olaux(
       backward pass of the main task and one tangent pass. The update takes, for the
       ablation, `statistic_jacobian=`: a Jacobian of the same tasks, or a function
       without arguments that makes one (it is called inside `lax.cond`, every n-th step
-      only).
+      only). It has not been through what stands before in the chain: scale it there,
+      if need be.
 
     Raises:
       ValueError: for n < 1, num_tasks < 2, another `statistic`, smoothing < 1; from
-        the update, where the number of tasks is not `num_tasks`.
+        the update, where the number of tasks is not `num_tasks`, or a
+        `statistic_jacobian` would be ignored.
 
     Example:
       >>> import jax.numpy as jnp
@@ -132,6 +134,11 @@ def scale_by_olaux(
         updates, state, params=None, *, losses=None, statistic_jacobian=None, **extra
     ):
         del extra
+        if statistic_jacobian is not None and (statistic == "n_step" or smoothing > 1):
+            raise ValueError(
+                '`statistic_jacobian` should be given with `statistic="last_step"` and '
+                f"`smoothing=1` only. Found {statistic!r} and {smoothing}."
+            )
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         count = state.count + 1
         is_last = count % n == 0

@@ -3,8 +3,10 @@
 import re
 
 import jax.numpy as jnp
+import optax
 import pytest
 
+import auxjax
 from auxjax import as_jacobian, task_grads, task_jacobian
 
 P = {"a": jnp.ones(3), "b": jnp.ones(2)}
@@ -161,3 +163,17 @@ def test_number_of_tasks():
 def test_losses_for_stacked_gradients():
     with refused("`losses` should have shape (2,), one a task. Found (3,)."):
         as_jacobian(jnp.ones((2, 4)), losses=jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    "before",
+    [optax.clip_by_global_norm(1.0), optax.scale(0.1), optax.clip(1.0)],
+    ids=["clip_by_global_norm", "scale", "clip"],
+)
+def test_a_transformation_of_gradients_before_the_rule_is_an_error(before):
+    # It would act on what the forward pass left behind, and nobody would notice.
+    tx = optax.chain(before, auxjax.olaux(n=1))
+    params = jnp.ones(3)
+    jac = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), params)
+    with pytest.raises((TypeError, NotImplementedError)):
+        tx.update(jac, tx.init(params), params)

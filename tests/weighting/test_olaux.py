@@ -327,3 +327,12 @@ def test_the_statistic_must_be_of_the_same_tasks():
     tx = auxjax.olaux(n=1, num_tasks=3, statistic="last_step")
     with pytest.raises(ValueError, match="`num_tasks` should be 2"):
         update(tx, tx.init(jnp.zeros(2)), statistic_jacobian=ROWS[:2])
+
+
+def test_a_statistic_jacobian_that_would_be_ignored_is_an_error():
+    params = jnp.ones(2)
+    grads = jnp.ones((2, 2))
+    for options in ({}, {"statistic": "last_step", "smoothing": 2}):
+        tx = auxjax.scale_by_olaux(2, 2, **options)
+        with pytest.raises(ValueError, match="statistic_jacobian"):
+            tx.update(grads, tx.init(params), params, statistic_jacobian=grads)

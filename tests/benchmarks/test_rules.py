@@ -1,0 +1,86 @@
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """The script as a module, and the folder it stands in on the path."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import rules
+
+    yield rules
+    sys.modules.pop("rules")
+
+
+def test_smoke_run_writes_table_numbers_and_figure(bench, tmp_path):
+    bench.main(["--smoke", "--models", "mlp", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "rules.json").read_text())
+    rows = {(row["tasks"], row["rule"]): row for row in found["rows"]}
+    assert len(rows) == 2 * 8
+    assert found["command"].startswith("python benchmarks/rules.py --smoke")
+    assert found["machine"]["cores"] >= 1
+    for tasks in (2, 3):
+        assert rows[tasks, bench.BASELINE]["time ratio"] == 1.0
+        assert rows[tasks, "sum_tasks()"]["flops ratio"] == pytest.approx(1, abs=0.1)
+        lazily = rows[tasks, "olaux(n=5)"]["flops ratio"]
+        assert 1.2 < lazily < 3.5
+    text = (tmp_path / "rules.md").read_text()
+    assert "## mlp: time ratio" in text
+    assert "| olaux(n=5), stacked |" in text
+    assert (tmp_path / "rules.png").stat().st_size > 5_000
+
+
+def test_every_step_makes_the_same_first_update(bench):
+    """Where weights are 1 all rules are equal weighting; so is the hand-written one."""
+    from _rules_models import SMALL, make_model
+
+    for model in ("mlp", "cnn"):
+        params, batch, losses = make_model(model, 3, SMALL)
+        steps = bench.make_steps(losses, 3)
+        moved = {}
+        for name, (tx, step) in steps.items():
+            moved[name] = step(params, tx.init(params), batch)[0]
+        for name in ("sum_tasks()", "olaux(n=5)", "olaux(n=5), stacked"):
+            for leaf in ("kernel", "bias"):
+                np.testing.assert_allclose(
+                    moved[name]["heads"][1][leaf],
+                    moved[bench.BASELINE]["heads"][1][leaf],
+                    rtol=1e-5,
+                    atol=1e-7,
+                )
+
+
+def test_patches_see_a_stride_of_two(bench):
+    from _rules_models import patches
+
+    images = np.arange(16.0, dtype=np.float32).reshape(1, 4, 4, 1)
+    found = patches(images)
+    assert found.shape == (1, 2, 2, 9)
+    assert found[0, 0, 0].tolist() == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert found[0, 1, 1].tolist() == [10, 11, 0, 14, 15, 0, 0, 0, 0]
+
+
+def test_a_broken_promise_is_named(bench):
+    def row(rule, tasks, time, memory):
+        ratios = {"time ratio": time, "memory ratio": memory}
+        return {"rule": rule, "model": "mlp", "tasks": tasks, **ratios}
+
+    kept = [
+        row("olaux(n=5)", 2, 2.4, 9.0),  # memory is promised at the largest T only
+        row("gcs()", 40, 2.0, 3.0),
+        row("gcs(weighted=True)", 40, 16.0, 6.0),  # nothing is promised of it
+    ]
+    assert bench.broken_promises(kept) == []
+    broken = bench.broken_promises(
+        [*kept, row("olaux(n=5)", 5, 2.5, 1.0), row("gcs()", 40, 1.0, 3.1)]
+    )
+    assert broken == [
+        "olaux(n=5) on mlp with 5 tasks: 2.50 times the time",
+        "gcs() on mlp with 40 tasks: 3.10 times the memory",
+    ]
