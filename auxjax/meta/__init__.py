@@ -1,0 +1,27 @@
+"""Differentiating through learning: how a later loss depends on the task weights.
+
+| function | what it gives | price beside the training step |
+|---|---|---|
+| `exact_meta_gradient` | one step ahead, exact, any optimizer | 1 tangent pass |
+| `finite_difference_meta_gradient` | the same by the paper's Eq. 7 | 2 forward passes |
+| `exact_n_step_meta_gradient` | N real steps ahead, exact | about T steps a step |
+| `first_order_n_step_meta_gradient` | OL-AUX's Eq. 6 | 1 backward, 1 tangent a step |
+"""
+
+from auxjax.meta._lookahead import Lookahead, lookahead
+from auxjax.meta._n_steps import (
+    Run,
+    exact_n_step_meta_gradient,
+    first_order_n_step_meta_gradient,
+)
+from auxjax.meta._one_step import exact_meta_gradient, finite_difference_meta_gradient
+
+__all__ = [
+    "Lookahead",
+    "Run",
+    "exact_meta_gradient",
+    "exact_n_step_meta_gradient",
+    "finite_difference_meta_gradient",
+    "first_order_n_step_meta_gradient",
+    "lookahead",
+]
