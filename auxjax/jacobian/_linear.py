@@ -14,8 +14,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.extend import core as jex_core
 from jax.interpreters import partial_eval as pe
+
+from auxjax.jacobian._dense import inner
 
 Arrays = Sequence[Any]
 
@@ -83,6 +86,36 @@ def linearize(f: Callable, leaves: Arrays) -> tuple[Any, LinearMap, Any]:
 def abstract(aval: Any) -> jax.ShapeDtypeStruct:
     """An array's shape, dtype and, on a mesh with explicit axes, its sharding."""
     return jax.ShapeDtypeStruct(aval.shape, aval.dtype, sharding=aval.sharding)
+
+
+def from_rows(
+    program: Program, leaves: Arrays, rows: Arrays, outputs: jax.Array
+) -> LinearMap:
+    """The map to T scalars whose rows are given.
+
+    Args:
+      program: of a map with the same tangents.
+      leaves: for each row, the indices of the tangents that it is not zero on.
+      rows: for each row, its gradients there.
+      outputs: `[T]`, of the dtype that products are summed in.
+    """
+
+    def product(ids, row, tangents):
+        dots = [
+            inner(g, tangents[leaf], outputs.dtype)
+            for leaf, g in zip(ids, row, strict=True)
+        ]
+        return functools.reduce(jnp.add, dots) if dots else jnp.zeros_like(outputs[0])
+
+    def products(rows, tangents):
+        return [
+            product(ids, row, tangents) for ids, row in zip(leaves, rows, strict=True)
+        ]
+
+    traced = jax.make_jaxpr(products)(rows, list(program.tangents))
+    jaxpr, consts = close(traced)
+    residuals = (*consts, *jax.tree.leaves(rows))
+    return LinearMap(residuals, Program(jaxpr, program.tangents))
 
 
 def apply(linear: LinearMap, tangents: Arrays) -> list[Any]:

@@ -121,6 +121,10 @@ class StackedJacobian:
 
         return dataclasses.replace(self, grads=jax.tree.map(keep, self.grads))
 
+    def materialize(self) -> StackedJacobian:
+        """Itself: its rows are written down already."""
+        return self
+
     def shared_mask(self) -> Any:
         """All floating-point leaves: stacked gradients do not tell who depends on what.
 

@@ -170,6 +170,18 @@ class TaskJacobian:
             self, _scales=(*self._scales, _scales.Scale(weights, mask))
         )
 
+    def materialize(self) -> TaskJacobian:
+        """The same Jacobian with its rows written down: T backward passes, now.
+
+        What is asked of it afterwards is a product with the rows. Pays where that is
+        less than the passes to come, as for two tasks; costs T× the memory.
+        """
+        rows = self._all_rows()
+        grads = self._pull(rows, None, lambda grads: grads, None)
+        leaves = [row.leaves for row in rows]
+        linear = _linear.from_rows(self._linear.program, leaves, grads, self.losses)
+        return dataclasses.replace(self, _linear=linear, _scales=())
+
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
         dependence = self.dependence()

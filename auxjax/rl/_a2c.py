@@ -82,7 +82,7 @@ def make_agent(
     tx = optax.chain(
         make_rule(config) if rule is None else rule,
         optax.identity() if limit is None else optax.clip_by_global_norm(limit),
-        optax.adam(config.learning_rate, eps=1e-5),
+        _mixing_dtypes(optax.adam(config.learning_rate, eps=1e-5)),
     )
     keeps_past = config.method == "olaux-ablation" and rule is None
     num_tasks = len(config.tasks)
@@ -182,6 +182,16 @@ def make_train(
 def scan_updates(agent: Agent, state: A2CState, length: int):
     """`length` updates as one scan: `(state, metrics [length, ...])`."""
     return jax.lax.scan(lambda s, _: agent.update(s), state, length=length)
+
+
+def _mixing_dtypes(tx: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Lets Optax raise a float to an int32, also where JAX is told to be strict."""
+
+    def update(updates, state, params=None):
+        with jax.numpy_dtype_promotion("standard"):
+            return tx.update(updates, state, params)
+
+    return optax.GradientTransformation(tx.init, update)
 
 
 def _side_by_side(past: Rollout) -> Rollout:

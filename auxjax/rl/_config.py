@@ -102,6 +102,10 @@ class A2CConfig:
                 raise ValueError(
                     f"`{name}` should be in [0, 1]. Found {getattr(self, name)}."
                 )
+        if self.log_offset < 0:
+            raise ValueError(
+                f"`log_offset` should be at least 0. Found {self.log_offset}."
+            )
         if self.learning_rate <= 0:
             raise ValueError(
                 f"`learning_rate` should be above 0. Found {self.learning_rate}."

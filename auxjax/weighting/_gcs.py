@@ -127,6 +127,8 @@ def scale_by_gcs(
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks)
+        if num_tasks == 2 or per_layer:
+            jac = jac.materialize()  # two rows are less than what follows
         mask = jac.shared_mask() if where is None else where
         dtype = state.weights.dtype
         count = state.count + 1

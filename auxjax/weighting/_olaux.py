@@ -70,7 +70,8 @@ def scale_by_olaux(
 
     Returns:
       A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price: one
-      backward pass of the main task and one tangent pass. The update takes, for the
+      backward pass of the main task and one tangent pass (with two tasks, two backward
+      passes of which the final sum is one). The update takes, for the
       ablation, `statistic_jacobian=`: a Jacobian of the same tasks, or a function
       without arguments that makes one (it is called inside `lax.cond`, every n-th step
       only). It has not been through what stands before in the chain: scale it there,
@@ -140,6 +141,8 @@ def scale_by_olaux(
                 f"`smoothing=1` only. Found {statistic!r} and {smoothing}."
             )
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
+            jac = jac.materialize()  # two rows are less than what follows
         count = state.count + 1
         is_last = count % n == 0
         history = state.history

@@ -312,3 +312,37 @@ def test_rows_that_look_alike_but_hold_other_constants():
         jac = task_jacobian(lambda w, fs=fs: tuple(f(w) for f in fs), p)
         expected = np.stack([jax.grad(f)(p) for f in fs])
         np.testing.assert_allclose(jac.rows(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["dict", "stack", "vmapped"])
+def test_a_materialized_jacobian_answers_the_same(form):
+    losses = {
+        "dict": lambda p: {"b": jnp.sum(p["w"] ** 2 * p["h"]), "a": jnp.sum(p["w"])},
+        "stack": lambda p: jnp.stack([jnp.sum(p["w"] ** 2 * p["h"]), jnp.sum(p["w"])]),
+        "vmapped": lambda p: jax.vmap(lambda k: jnp.sum(p["w"] ** k * p["h"]))(
+            jnp.array([1.0, 2.0])
+        ),
+    }[form]
+    params = {"w": jnp.array([1.0, 2.0, 3.0]), "h": jnp.array(0.5)}
+    lazy = task_jacobian(losses, params).scale(
+        jnp.array([2.0, 3.0]), {"w": True, "h": False}
+    )
+    dense = lazy.materialize()
+    weights, direction = jnp.array([1.5, -2.0]), jax.tree.map(jnp.cos, params)
+    where = {"w": False, "h": True}
+    for ask in (
+        lambda j: j.vjp(weights),
+        lambda j: j.jvp(direction),
+        lambda j: j.jvp(direction, where),
+        lambda j: j.rows(),
+        lambda j: j.row(1),
+        lambda j: j.gramian(),
+        lambda j: j.norms(where),
+        lambda j: j.scale(weights, where).vjp(weights),
+    ):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            ask(dense), ask(lazy),
+        )  # fmt: skip
+    assert dense.shared_mask() == lazy.shared_mask()
+    assert dense.names == lazy.names

@@ -248,9 +248,7 @@ def test_a_reset_adds_nothing_to_any_loss(case, values_and_grads):
             next_observation=t.next_observation.at[where].set(True),
         ),
     )
-    assert_same(
-        values_and_grads(case.params, other), values_and_grads(case.params, r)
-    )
+    assert_same(values_and_grads(case.params, other), values_and_grads(case.params, r))
     # The same change one row below is seen by every loss.
     counted = Rollout(
         observation=r.observation.at[3, 0].set(~r.observation[3, 0]),
@@ -281,7 +279,12 @@ def test_what_came_before_an_end_is_not_predicted(case, values_and_grads):
 
 
 def test_only_the_encoder_is_shared(case):
-    shared = auxjax.shared_mask(case.losses, case.params, case.rollout)
+    found = []  # of Python's bools: traced, nothing has to be compiled
+    jax.eval_shape(
+        lambda p: found.append(auxjax.shared_mask(case.losses, p, case.rollout)),
+        case.params,
+    )
+    (shared,) = found
     assert all(jax.tree.leaves(shared["encoder"]))
     own = {k: v for k, v in shared.items() if k != "encoder"}
     assert len(jax.tree.leaves(own)) > 10

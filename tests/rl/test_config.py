@@ -1,0 +1,60 @@
+"""Wrong settings are refused before anything runs, with the name and the value."""
+
+import dataclasses
+
+import pytest
+
+from auxjax.rl import METHODS, A2CConfig, make_agent, make_train
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "olaux5"}, "`method` should be one of none, balance.*Found olaux5"),
+        ({"aux": ("depth",)}, "`aux` should hold names of forward.*Found depth"),
+        (
+            {"aux": ("flow", "inverse", "flow")},
+            "`aux` should name each task once. Found flow inverse flow",
+        ),
+        ({"aux": ()}, "`aux` should name at least one task for method olaux"),
+        ({"num_envs": 0}, "`num_envs` should be at least 1. Found 0"),
+        ({"rollout_length": 0}, "`rollout_length` should be at least 1. Found 0"),
+        ({"frames": 0}, "`frames` should be at least 1. Found 0"),
+        ({"horizon": 0}, "`horizon` should be at least 1. Found 0"),
+        ({"features": 0}, "`features` should be at least 1. Found 0"),
+        ({"hidden": -3}, "`hidden` should be at least 1. Found -3"),
+        ({"discount": 1.1}, r"`discount` should be in \[0, 1\]. Found 1.1"),
+        ({"gae_lambda": -0.1}, r"`gae_lambda` should be in \[0, 1\]. Found -0.1"),
+        ({"learning_rate": 0.0}, "`learning_rate` should be above 0. Found 0.0"),
+        ({"log_offset": -1.0}, "`log_offset` should be at least 0. Found -1.0"),
+    ],
+    ids=lambda x: next(iter(x)) if isinstance(x, dict) else "",
+)
+def test_a_wrong_setting(changes, message):
+    with pytest.raises(ValueError, match=message):
+        A2CConfig(**changes)
+
+
+@pytest.mark.parametrize("build", [make_agent, make_train])
+def test_an_unknown_world(build):
+    with pytest.raises(ValueError, match="Found 'Breakout-Minatar'") as caught:
+        build(A2CConfig(env="Breakout-Minatar"))
+    assert "Did you mean 'Breakout-MinAtar'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["egomotion", "flow"])
+def test_a_task_that_needs_pictures(tiny, task):
+    config = tiny(env="Probe-Action", aux=("inverse", task))
+    with pytest.raises(ValueError) as caught:
+        make_agent(config)
+    assert f"The auxiliary task `{task}` needs images" in str(caught.value)
+    assert "shape (1,) in Probe-Action" in str(caught.value)
+    # The main task alone does not look at `aux`.
+    make_agent(dataclasses.replace(config, method="none"))
+
+
+def test_tasks(tiny):
+    for method in METHODS:
+        tasks = tiny(method=method, aux=("flow", "inverse")).tasks
+        assert tasks == (("main",) if method == "none" else ("main", "flow", "inverse"))
+    assert tiny(method="none", aux=()).tasks == ("main",)
