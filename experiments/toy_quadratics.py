@@ -73,7 +73,7 @@ class Runs(NamedTuple):
 
 def bowl(centre: Sequence[float]) -> Callable[[jax.Array], jax.Array]:
     """θ ↦ ‖θ - centre‖²."""
-    return lambda theta: jnp.sum((theta - jnp.asarray(centre)) ** 2)
+    return lambda theta: jnp.sum((theta - jnp.asarray(centre, theta.dtype)) ** 2)
 
 
 def half_flat(theta: jax.Array) -> jax.Array:

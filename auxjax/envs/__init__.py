@@ -9,7 +9,7 @@ from auxjax.envs._brax import from_brax
 from auxjax.envs._gymnax import from_gymnax
 from auxjax.envs._probes import make_probe
 from auxjax.envs._protocol import Box, Discrete, Environment, Timestep, VectorEnv
-from auxjax.envs._registry import make, names
+from auxjax.envs._registry import has_images, make, names
 from auxjax.envs._vector import vectorise
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "from_ale",
     "from_brax",
     "from_gymnax",
+    "has_images",
     "make",
     "make_probe",
     "names",

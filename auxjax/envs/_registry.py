@@ -57,3 +57,15 @@ def make(name: str, num_envs: int) -> VectorEnv:
     listed = f"{', '.join(names())}, or any other `ALE/<Game>-v5`"
     check_name(name, (*names(), *games), listed)
     return from_ale(name, num_envs)
+
+
+def has_images(name: str) -> bool:
+    """Whether a world's observations are images; says nothing of unknown names.
+
+    Example:
+        >>> has_images("Breakout-MinAtar"), has_images("brax/ant")
+        (True, False)
+    """
+    if name in PROBES:
+        return len(make_probe(name).observation_shape) == 3
+    return not name.startswith("brax/")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from auxjax.envs import has_images
+
 AUXILIARY_TASKS = ("forward", "inverse", "egomotion", "autoencoder", "flow")
 """The five auxiliary tasks of OL-AUX's Table 1, by the names used here."""
 
@@ -24,7 +26,8 @@ class A2CConfig:
         `balance` (∇ log L, equal weights), `cosine` (gated by gradient cosine
         similarity), `olaux` (horizon `horizon`), `olaux1` (horizon 1, β / 5),
         `olaux-ablation` (Eq. 4 every `horizon` steps, on that many times the data).
-      aux: the auxiliary tasks, of `forward inverse egomotion autoencoder flow`.
+      aux: the auxiliary tasks, of `forward inverse egomotion autoencoder flow`; by
+        default all that the environment can have (two of them need images).
       num_envs: environments stepped together, N.
       rollout_length: steps between two updates, in each environment.
       frames: frames of the game to train for.
@@ -51,7 +54,7 @@ class A2CConfig:
 
     env: str = "Breakout-MinAtar"
     method: str = "olaux"
-    aux: tuple[str, ...] = AUXILIARY_TASKS
+    aux: tuple[str, ...] | None = None
     num_envs: int = 64
     rollout_length: int = 8
     frames: int = 1_000_000
@@ -72,21 +75,24 @@ class A2CConfig:
 
     def __post_init__(self):
         """Checks what can be checked without the environment."""
+        if self.aux is None:
+            object.__setattr__(self, "aux", _suitable_tasks(self.env))
         if self.method not in METHODS:
             raise ValueError(
                 f"`method` should be one of {', '.join(METHODS)}. Found {self.method}."
             )
-        for name in self.aux:
+        aux = self.aux or ()
+        for name in aux:
             if name not in AUXILIARY_TASKS:
                 raise ValueError(
                     f"`aux` should hold names of {', '.join(AUXILIARY_TASKS)}. "
                     f"Found {name}."
                 )
-        if len(set(self.aux)) < len(self.aux):
+        if len(set(aux)) < len(aux):
             raise ValueError(
-                f"`aux` should name each task once. Found {' '.join(self.aux)}."
+                f"`aux` should name each task once. Found {' '.join(aux)}."
             )
-        if self.method != "none" and not self.aux:
+        if self.method != "none" and not aux:
             raise ValueError(
                 f"`aux` should name at least one task for method {self.method}. "
                 "Found none."
@@ -114,4 +120,11 @@ class A2CConfig:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks trained on, the main one first."""
-        return ("main",) if self.method == "none" else ("main", *self.aux)
+        return ("main",) if self.method == "none" else ("main", *(self.aux or ()))
+
+
+def _suitable_tasks(env: str) -> tuple[str, ...]:
+    """All tasks that an environment of this name can have."""
+    if has_images(env):
+        return AUXILIARY_TASKS
+    return tuple(task for task in AUXILIARY_TASKS if task not in IMAGE_TASKS)

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from auxjax.rl import METHODS, A2CConfig, make_agent, make_train
+from auxjax.rl import AUXILIARY_TASKS, METHODS, A2CConfig, make_agent, make_train
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,10 @@ def test_tasks(tiny):
         tasks = tiny(method=method, aux=("flow", "inverse")).tasks
         assert tasks == (("main",) if method == "none" else ("main", "flow", "inverse"))
     assert tiny(method="none", aux=()).tasks == ("main",)
+
+
+def test_by_default_a_world_gets_every_task_that_it_can_have():
+    assert A2CConfig().aux == AUXILIARY_TASKS
+    assert A2CConfig(env="Probe-Image").aux == AUXILIARY_TASKS
+    for env in ("brax/ant", "Probe-Action"):
+        assert A2CConfig(env=env).aux == ("forward", "inverse", "autoencoder")

@@ -1,4 +1,4 @@
-"""Whole runs: the same key gives the same run, in one piece, in two or beside others."""
+"""Whole runs: the same key gives the same run, in one piece, in two, beside others."""
 
 import os
 import subprocess
