@@ -97,7 +97,7 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
     frames = agent.frames_per_update
     num_chunks = -(-agent.num_updates // config.chunk)
     if _is_done(run, agent, num_chunks * config.chunk * frames):
-        return _read(run, config.tasks, float("nan"))
+        return read_curves(run, config.tasks, float("nan"))
     state = start(agent, seeds)
     if not config.quiet:
         print(f"{label}: compiling …", file=sys.stderr)
@@ -120,7 +120,7 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
         quiet=config.quiet,
     )
     speed = timer.calls * config.chunk * frames * len(seeds) / max(timer.seconds, 1e-9)
-    return _read(run, config.tasks, speed if timer.calls else float("nan"))
+    return read_curves(run, config.tasks, speed if timer.calls else float("nan"))
 
 
 def _is_done(run: RunFolder, agent: Agent, total: int) -> bool:
@@ -212,7 +212,7 @@ def _text(row: dict[str, Any]) -> str:
     )
 
 
-def _read(run: RunFolder, tasks: tuple[str, ...], speed: float) -> Curves:
+def read_curves(run: RunFolder, tasks: tuple[str, ...], speed: float) -> Curves:
     """The curves in a run's metrics."""
     rows = read_metrics(run.metrics)
 

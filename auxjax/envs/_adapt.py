@@ -29,10 +29,11 @@ def check_name(name: str, known: Iterable[str], listed: str | None = None) -> No
     if name in known:
         return
     plain = {other.lower(): other for other in known}
-    close = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(name.lower(), plain, n=1, cutoff=0.5)
+    guess = f" Did you mean {plain[close[0]]!r}?" if close else ""
     raise ValueError(
-        f"`name` should be one of {listed or ', '.join(known)}. "
-        f"Found {name!r}. Did you mean {plain[close[0]]!r}?"
+        f"The environment should be one of {listed or ', '.join(known)}. "
+        f"Found {name!r}.{guess}"
     )
 
 

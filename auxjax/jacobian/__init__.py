@@ -6,6 +6,7 @@ rule wants of it costs one pass, whatever T: Σ wᵢ∇Lᵢ is `jac.vjp(w)`, all
 products with a direction are `jac.jvp(v)`.
 """
 
+from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._dependence import shared_mask
 from auxjax.jacobian._leaves import masked_leaves
 from auxjax.jacobian._stacked import (
@@ -14,7 +15,7 @@ from auxjax.jacobian._stacked import (
     as_jacobian,
     task_grads,
 )
-from auxjax.jacobian._task_jacobian import TaskJacobian, task_jacobian
+from auxjax.jacobian._task_jacobian import TaskJacobian
 
 __all__ = [
     "Jacobian",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auxjax._types import LossFn, Params
-from auxjax.jacobian._task_jacobian import task_jacobian
+from auxjax.jacobian._build import task_jacobian
 
 
 def shared_mask(

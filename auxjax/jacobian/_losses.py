@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,7 +19,14 @@ def unwrap_jit(losses: LossFn) -> LossFn:
     A dict that leaves `jit` comes back with sorted keys, and the main task must stay
     the first. The whole step is jitted anyway.
     """
-    return losses.__wrapped__ if hasattr(losses, "lower") else losses  # type: ignore
+    if isinstance(losses, types.MethodType):
+        return types.MethodType(unwrap_jit(losses.__func__), losses.__self__)
+    if isinstance(losses, functools.partial):
+        inner = unwrap_jit(losses.func)
+        return functools.partial(inner, *losses.args, **losses.keywords)
+    if hasattr(losses, "lower") and hasattr(losses, "__wrapped__"):
+        return unwrap_jit(losses.__wrapped__)  # type: ignore
+    return losses
 
 
 def regular(
@@ -55,6 +64,7 @@ def name_and_check(values: Any) -> tuple[list[str], Any]:
     """The tasks' names, and their losses as a tuple of scalars or a `[T]` array."""
     if isinstance(values, dict):
         names = [str(name) for name in values]
+        _check_main_is_first(names)
         values = tuple(values.values())
     elif isinstance(values, tuple | list):
         names = default_names(len(values))
@@ -65,6 +75,16 @@ def name_and_check(values: Any) -> tuple[list[str], Any]:
         raise ValueError("`losses` should return at least one loss. Found none.")
     values = tuple(_check_scalar(n, v) for n, v in zip(names, values, strict=True))
     return names, values
+
+
+def _check_main_is_first(names: list[str]) -> None:
+    """A sorted dict would silently make another task the main one."""
+    if "main" in names[1:]:
+        raise ValueError(
+            f"The main task's loss should be the first. Found `main` after "
+            f"`{names[0]}`: JAX sorts the keys of a dict that leaves a transformation. "
+            "Return a tuple or a `collections.OrderedDict`."
+        )
 
 
 def default_names(num_tasks: int) -> list[str]:

@@ -21,14 +21,10 @@ from auxjax._types import (
     StackedGradients,
 )
 from auxjax.jacobian import _losses
+from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._dense import dot_rows, gram
 from auxjax.jacobian._leaves import Layout
-from auxjax.jacobian._task_jacobian import (
-    TaskJacobian,
-    check_index,
-    check_weights,
-    task_jacobian,
-)
+from auxjax.jacobian._task_jacobian import TaskJacobian, check_index, check_weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

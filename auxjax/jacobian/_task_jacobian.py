@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, ArrayLike, Float, Gradient, LossFn, Mask, Params
-from auxjax.jacobian import _linear, _losses, _rows, _scales
+from auxjax._types import Array, ArrayLike, Float, Gradient, Mask
+from auxjax.jacobian import _linear, _rows, _scales
 from auxjax.jacobian._dense import dot_rows, gram, inner
 from auxjax.jacobian._leaves import Layout
 
@@ -283,75 +283,3 @@ def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
             f"Found {weights.shape}."
         )
     return weights.astype(dtype)
-
-
-def task_jacobian(
-    losses: LossFn, params: Params, *args: Any, has_aux: bool = False
-) -> TaskJacobian:
-    """The Jacobian of the task losses, as a linear map: one forward pass.
-
-    Nothing is stacked and no gradient is computed until the Jacobian is contracted,
-    so a rule pays only for what it asks:
-
-    | asked | gives | price |
-    |---|---|---|
-    | `jac.vjp(w)` | Σᵢ wᵢ ∇Lᵢ | 1 backward pass |
-    | `jac.jvp(v)` | ⟨∇Lᵢ, v⟩ for every task | 1 tangent pass |
-    | `jac.gramian(where)` | J Jᵀ | T backward passes |
-    | `jac.rows()` | the stacked gradients | T backward passes, T× memory |
-
-    Args:
-      losses: `losses(params, *args)`; returns a dict (its insertion order counts), a
-        tuple or a `[T]` array of scalar losses, the main task's first. With
-        `has_aux`, a pair of that and anything. If it is wrapped in a transformation
-        that rebuilds its output (`jax.checkpoint`, `jax.vmap`), return a tuple or a
-        `collections.OrderedDict`: JAX sorts the keys of a plain dict there. (`jax.jit`
-        is looked through.)
-      params: a pytree. Leaves that are not floating point are constants; their
-        gradient is `float0`, as with `jax.grad(..., allow_int=True)`.
-      *args: handed to `losses`; not differentiated.
-      has_aux: whether `losses` returns `(losses, aux)`.
-
-    Returns:
-      A `TaskJacobian`.
-
-    Raises:
-      ValueError: where a loss is not a floating-point scalar, or there is none.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> import auxjax
-      >>> def losses(params):
-      ...     return {"main": jnp.sum(params**2), "helper": jnp.sum(params)}
-      >>> jac = auxjax.task_jacobian(losses, jnp.array([1.0, 2.0]))
-      >>> jac.names, jac.losses
-      (('main', 'helper'), Array([5., 3.], dtype=float32))
-      >>> jac.vjp(jnp.array([1.0, 10.0]))  # ∇L_main + 10 ∇L_helper
-      Array([12., 14.], dtype=float32)
-      >>> jac.jvp(jnp.array([0.0, 1.0]))  # both losses' slope along the second axis
-      Array([4., 1.], dtype=float32)
-    """
-    layout = Layout(params)
-    leaves = jax.tree.leaves(params)
-    constants = {i: x for i, x in enumerate(leaves) if not layout.is_differentiable[i]}
-    if not layout.differentiable:
-        raise ValueError(
-            "`params` should have at least one floating-point leaf. Found "
-            f"{[str(d) for d in layout.dtypes]}."
-        )
-
-    def rebuild(variables):
-        full = dict(zip(layout.differentiable, variables, strict=True)) | constants
-        return layout.unflatten([full[i] for i in range(len(leaves))])
-
-    f, names = _losses.regular(losses, rebuild, args, has_aux)
-    values, linear, aux = _linear.linearize(f, layout.pick(params))
-    return TaskJacobian(
-        losses=_losses.loss_vector(values),
-        aux=aux,
-        _linear=linear,
-        _guard=jax.random.key(0),
-        _scales=(),
-        _layout=layout,
-        _names=tuple(names),
-    )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax.envs import VectorEnv, make
-from auxjax.jacobian import task_jacobian
+from auxjax.jacobian import TaskJacobian, task_jacobian
 from auxjax.rl._config import A2CConfig
 from auxjax.rl._losses import task_losses
 from auxjax.rl._methods import balance, make_rule
@@ -81,6 +81,7 @@ def make_agent(
     limit = config.max_grad_norm
     tx = optax.chain(
         make_rule(config) if rule is None else rule,
+        _end_of_rule(),
         optax.identity() if limit is None else optax.clip_by_global_norm(limit),
         _mixing_dtypes(optax.adam(config.learning_rate, eps=1e-5)),
     )
@@ -192,6 +193,21 @@ def _mixing_dtypes(tx: optax.GradientTransformation) -> optax.GradientTransforma
             return tx.update(updates, state, params)
 
     return optax.GradientTransformation(tx.init, update)
+
+
+def _end_of_rule() -> optax.GradientTransformation:
+    """Refuses a Jacobian that nothing has summed up."""
+
+    def update(updates, state, params=None):
+        del params
+        if isinstance(updates, TaskJacobian):
+            raise ValueError(
+                "`rule` should end in an aggregator, such as `auxjax.sum_tasks()`. "
+                f"Found one that returns {updates}."
+            )
+        return updates, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
 def _side_by_side(past: Rollout) -> Rollout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from auxjax.envs import has_images
 
@@ -33,7 +34,8 @@ class A2CConfig:
       frames: frames of the game to train for.
       learning_rate: of Adam, for the parameters.
       horizon: N of OL-AUX, in updates.
-      beta: OL-AUX's step size for the weights (times α = 1).
+      beta: OL-AUX's step size for the weights, with α = 1. The inner products that it
+        multiplies contain `main_coef`.
       clip_at_zero: keep OL-AUX's weights at or above 0.
       log_offset: the auxiliary losses enter as log(L + log_offset). Bounds the pull of
         a task that is almost solved, whose ∇ log L = ∇L / L grows without end.
@@ -43,7 +45,8 @@ class A2CConfig:
         policy gradient's size near that of the balanced auxiliary gradients.
       main_coef: c, factor of the whole actor-critic loss. Adam does not notice it when
         training on the main task alone; with auxiliary losses it sets the balance
-        (the actor-critic loss has no logarithm to balance it by).
+        (the actor-critic loss has no logarithm to balance it by) and, times `beta`,
+        how fast OL-AUX's weights move.
       value_coef: weight of the value loss in the main loss.
       entropy_coef: weight of the entropy bonus in the main loss.
       max_grad_norm: clip the update's gradient to this global norm; None: don't (Adam
@@ -99,10 +102,18 @@ class A2CConfig:
             )
         sizes = ("num_envs", "rollout_length", "horizon", "features", "hidden")
         for name in (*sizes, "frames"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(
+                    f"`{name}` should be an integer. Found {getattr(self, name)!r}."
+                )
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` should be at least 1. Found {getattr(self, name)}."
                 )
+        for field in dataclasses.fields(A2CConfig):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"`{field.name}` should be finite. Found {value}.")
         for name in ("discount", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(
@@ -111,6 +122,10 @@ class A2CConfig:
         if self.log_offset < 0:
             raise ValueError(
                 f"`log_offset` should be at least 0. Found {self.log_offset}."
+            )
+        if self.max_grad_norm is not None and self.max_grad_norm <= 0:
+            raise ValueError(
+                f"`max_grad_norm` should be above 0. Found {self.max_grad_norm}."
             )
         if self.learning_rate <= 0:
             raise ValueError(

@@ -44,6 +44,8 @@ def task_losses(
     losses = {"main": actor_critic_loss(nets, policy, config, params, rollout, latents)}
     if config.tasks[1:]:
         steps = jax.tree.map(_flat, (rollout, latents))
+        played = policy.to_env(steps[0].action)  # what the environment was given
+        steps = (steps[0]._replace(action=played), steps[1])
         for task in config.tasks[1:]:
             losses[task] = auxiliary_loss(task, nets, params, *steps, key)
     return losses

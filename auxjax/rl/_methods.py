@@ -13,7 +13,9 @@ def make_rule(config: A2CConfig) -> optax.GradientTransformationExtraArgs:
     """The rule, Jacobian → gradient, of `config.method`.
 
     All but `none` first balance the auxiliary losses by their logarithm (OL-AUX,
-    section 4.2). The actor-critic loss is left as it is: it can be negative.
+    section 4.2). The actor-critic loss is left as it is: it can be negative. That
+    `cosine` balances too is our choice: its gate does not depend on it (a positive
+    factor leaves the sign alone), and so the methods differ in the weights only.
     """
     num_tasks, beta, n = len(config.tasks), config.beta, config.horizon
     clip = config.clip_at_zero

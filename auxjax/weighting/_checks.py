@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def check_num_tasks(num_tasks: int) -> None:
     """A main task and at least one auxiliary task."""
+    _check_integer("num_tasks", num_tasks)
     if num_tasks < 2:
         raise ValueError(
             "`num_tasks` should be at least 2, the main task and one auxiliary task. "
@@ -19,8 +22,23 @@ def check_num_tasks(num_tasks: int) -> None:
 
 def check_at_least(name: str, value: int, least: int) -> None:
     """An integer argument's lower bound."""
+    _check_integer(name, value)
     if value < least:
         raise ValueError(f"`{name}` should be at least {least}. Found {value}.")
+
+
+def check_finite(**values: Any) -> None:
+    """Numbers that are neither NaN nor infinite; schedules are let through."""
+    for name, value in values.items():
+        if not callable(value) and not np.isfinite(value):
+            raise ValueError(f"`{name}` should be finite. Found {value}.")
+
+
+def _check_integer(name: str, value: Any) -> None:
+    try:
+        operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"`{name}` should be an integer. Found {value!r}.") from error
 
 
 def need_losses(jac: Any, rule: str) -> jax.Array:

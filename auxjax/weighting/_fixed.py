@@ -27,7 +27,8 @@ def scale_by_fixed(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by a constant wᵢ.
 
-    Equal weights are `[1] * T`, training on the main task alone is `[1, 0, …]`.
+    Equal weights are `[1] * T`, training on the main task alone is `[1, 0, …]`. (A
+    weight of 0 does not hide a gradient that is NaN: leave such a loss out.)
 
     Args:
       weights: `[T]`, the main task's first; T follows from it.
@@ -57,7 +58,12 @@ def scale_by_fixed(
 
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
-        jac = as_jacobian(updates, params, num_tasks=values.size)
+        jac = as_jacobian(updates, params)
+        if jac.num_tasks != values.size:
+            raise ValueError(
+                f"`weights` should have {jac.num_tasks} entries, one a task "
+                f"({', '.join(jac.names)}). Found {values.size}."
+            )
         return jac.scale(state.weights).as_updates(), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

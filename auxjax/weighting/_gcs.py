@@ -84,7 +84,9 @@ def scale_by_gcs(
     Returns:
       A row transform, Jacobian → Jacobian; its state has `weights` `[T]`, and
       `cosines` `[T]` unless only signs were needed. Price: one backward pass of the
-      main task and one tangent pass; T backward passes more where norms are needed.
+      main task and one tangent pass; T backward passes more where norms are needed;
+      T backward passes in all, the final sum included, for `per_layer` or two tasks,
+      whose rows are written down.
 
     Raises:
       ValueError: for a threshold outside [-1, 1], ema outside [0, 1), num_tasks < 2;

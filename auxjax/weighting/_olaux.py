@@ -12,7 +12,12 @@ import optax
 from auxjax._types import Mask
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import Jacobian, as_jacobian
-from auxjax.weighting._checks import check_at_least, check_num_tasks, weight_dtype
+from auxjax.weighting._checks import (
+    check_at_least,
+    check_finite,
+    check_num_tasks,
+    weight_dtype,
+)
 from auxjax.weighting._history import mean_of_history, push_history, start_history
 
 
@@ -45,11 +50,13 @@ def scale_by_olaux(
 
     The inner products of all tasks are one backward pass of the main task (`row`) and
     one tangent pass (`jvp`): no gradient is stacked, and forty auxiliary tasks cost
-    what one does. Put `scale_by_log_loss` before it for the paper's ∇ log L.
+    what two do. With a single one, writing the two rows down is cheaper still, and
+    that is done. Put `scale_by_log_loss` before it for the paper's ∇ log L.
 
     OL-AUX-1 of the paper's Figure 6 is `n=1` with a β five times smaller (n = 1 does
-    not scale β by itself). Its "OL-AUX-5 (Ablation)" is `statistic="last_step"`:
-    Eq. 4 at every n-th step only, on a Jacobian of n times the data.
+    not scale β by itself). Its "OL-AUX-5 (Ablation)" is `statistic="last_step"`, Eq. 4
+    at every n-th step only, *with* a `statistic_jacobian` of n times the data; without
+    one it takes the step's own batch.
 
     Args:
       n: the horizon N, in steps.
@@ -71,7 +78,7 @@ def scale_by_olaux(
     Returns:
       A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price: one
       backward pass of the main task and one tangent pass (with two tasks, two backward
-      passes of which the final sum is one). The update takes, for the
+      passes that serve the final sum as well). The update takes, for the
       ablation, `statistic_jacobian=`: a Jacobian of the same tasks, or a function
       without arguments that makes one (it is called inside `lax.cond`, every n-th step
       only). It has not been through what stands before in the chain: scale it there,
@@ -116,6 +123,9 @@ def scale_by_olaux(
     check_at_least("n", n, 1)
     check_num_tasks(num_tasks)
     check_at_least("smoothing", smoothing, 1)
+    check_finite(
+        learning_rate=learning_rate, step_size=step_size, init_weight=init_weight
+    )
     if statistic not in ("n_step", "last_step"):
         raise ValueError(
             f'`statistic` should be "n_step" or "last_step". Found {statistic!r}.'
@@ -135,11 +145,8 @@ def scale_by_olaux(
         updates, state, params=None, *, losses=None, statistic_jacobian=None, **extra
     ):
         del extra
-        if statistic_jacobian is not None and (statistic == "n_step" or smoothing > 1):
-            raise ValueError(
-                '`statistic_jacobian` should be given with `statistic="last_step"` and '
-                f"`smoothing=1` only. Found {statistic!r} and {smoothing}."
-            )
+        if statistic_jacobian is not None:
+            _check_it_counts(statistic, smoothing)
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
             jac = jac.materialize()  # two rows are less than what follows
@@ -207,6 +214,15 @@ def olaux(
     return optax.chain(
         scale_by_olaux(n, num_tasks, learning_rate, **options), sum_tasks()
     )
+
+
+def _check_it_counts(statistic: str, smoothing: int) -> None:
+    """A `statistic_jacobian` that would be ignored is a mistake."""
+    if statistic == "n_step" or smoothing > 1:
+        raise ValueError(
+            '`statistic_jacobian` should be given with `statistic="last_step"` and '
+            f"`smoothing=1` only. Found {statistic!r} and {smoothing}."
+        )
 
 
 def inner_products(jac: Jacobian, where: Mask | None = None) -> jax.Array:

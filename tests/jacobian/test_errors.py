@@ -1,7 +1,9 @@
 """Bad input is told what it should have been, and what was found."""
 
+import functools
 import re
 
+import jax
 import jax.numpy as jnp
 import optax
 import pytest
@@ -177,3 +179,26 @@ def test_a_transformation_of_gradients_before_the_rule_is_an_error(before):
     jac = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), params)
     with pytest.raises((TypeError, NotImplementedError)):
         tx.update(jac, tx.init(params), params)
+
+
+def test_a_main_task_that_is_not_the_first_is_an_error():
+    def losses(p):
+        return {"main": jnp.sum(p**2), "aux": jnp.sum(p)}
+
+    for sorted_by_jax in (lambda p: jax.jit(losses)(p), jax.checkpoint(losses)):
+        with pytest.raises(ValueError, match="`main` after `aux`"):
+            task_jacobian(sorted_by_jax, jnp.ones(2))
+
+
+def test_jit_is_looked_through_wherever_it_stands():
+    class Model:
+        @functools.partial(jax.jit, static_argnums=0)
+        def losses(self, p):
+            return {"main": jnp.sum(p**2), "aux": jnp.sum(p)}
+
+    def losses(k, p):
+        return {"main": jnp.sum(p**2) * k, "aux": jnp.sum(p)}
+
+    twice = jax.jit(jax.jit(lambda p: losses(1.0, p)))
+    for jitted in (Model().losses, functools.partial(jax.jit(losses), 1.0), twice):
+        assert task_jacobian(jitted, jnp.ones(2)).names == ("main", "aux")

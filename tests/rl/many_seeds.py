@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from auxjax.rl import A2CConfig, make_train
+from auxjax.rl import A2CConfig, make_agent, make_train
 
 config = A2CConfig(
     env="Probe-ObservationAction",
@@ -12,13 +12,15 @@ config = A2CConfig(
     horizon=2,
     num_envs=8,
     rollout_length=4,
-    frames=8 * 4 * 5,
+    frames=8 * 4 * 4,
 )
+begin = jax.jit(jax.vmap(make_agent(config).init))
+for keys in jax.random.split(jax.random.key(1), (20, 3)):
+    jax.block_until_ready(begin(keys))  # many tries: a deadlock is a matter of luck
+
+keys = jax.random.split(jax.random.key(0), 3)
 train = make_train(config)
-all_keys = jax.random.split(jax.random.key(0), (10, 3))
-program = jax.jit(jax.vmap(train))
-for keys in all_keys:  # many tries, since a deadlock is a matter of luck
-    together = jax.block_until_ready(program(keys))
+together = jax.jit(jax.vmap(train))(keys)
 alone = jax.jit(train)
 for seed in range(3):
     one = alone(keys[seed])

@@ -66,5 +66,5 @@ def test_bad_arguments(weights, message):
 
 def test_another_number_of_tasks():
     tx = auxjax.fixed([1.0, 1.0])
-    with pytest.raises(ValueError, match=r"`num_tasks` should be 3, the number of lo"):
+    with pytest.raises(ValueError, match=r"`weights` should have 3 entries.*Found 2"):
         tx.update(auxjax.task_jacobian(losses, P), tx.init(P), P)

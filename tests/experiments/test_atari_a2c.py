@@ -1,0 +1,410 @@
+"""The A2C experiment as its users meet it: files, tables, stops and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from auxjax.run import last_checkpoint, read_metrics
+from auxjax.run._checkpoint import _read_arrays
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+KILLED = Path(__file__).with_name("killed_a2c.py")
+
+# Six chunks of ten frames: the least that can be stopped between two checkpoints.
+TINY = [
+    *("--env", "Probe-Action", "--aux", "inverse", "--num-envs", "2"),
+    *("--rollout-length", "1", "--frames", "60", "--chunk", "5", "--horizon", "2"),
+    *("--features", "8", "--hidden", "8", "--checkpoint-every", "2", "--quiet"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Tiny programs run a few times: compiling them is what takes the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The experiment's modules."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    import _a2c_report
+    import _a2c_run
+    import atari_a2c
+
+    yield {"main": atari_a2c, "run": _a2c_run, "report": _a2c_report}
+    sys.path.remove(str(EXPERIMENTS))
+
+
+@pytest.fixture(scope="module")
+def main(scripts):
+    return scripts["main"].main
+
+
+def refused(main, capsys, *args):
+    """The exit code, and what was said on stderr in one line."""
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, args)])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    # A box is drawn around some messages, and long ones are wrapped.
+    words = said.err.replace("│", " ").split()
+    return stopped.value.code, " ".join(words)
+
+
+def assert_figure(path):
+    image = Image.open(path)
+    assert image.format == "PNG"
+    assert 600 <= image.width <= 1200
+    assert 300 <= image.height <= 1200
+    # Curves and not an empty frame: some pixels are neither white, grey nor black.
+    pixels = np.asarray(image.convert("RGB"), int)
+    assert (np.ptp(pixels, axis=-1) > 60).sum() > 100
+
+
+def names_in(folder):
+    return {item.name for item in folder.iterdir()}
+
+
+def assert_same_run(folder, whole):
+    """Metrics and last checkpoint, bit by bit."""
+    found, expected = folder / "metrics.jsonl", whole / "metrics.jsonl"
+    assert found.read_bytes() == expected.read_bytes()
+    found, expected = (last_checkpoint(x / "checkpoint") for x in (folder, whole))
+    assert found.name == expected.name
+    found, expected = _read_arrays(found), _read_arrays(expected)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype
+        assert found[name].tobytes() == array.tobytes()
+
+
+@pytest.fixture(scope="module")
+def whole(main, tmp_path_factory):
+    """A run that nothing disturbed."""
+    out = tmp_path_factory.mktemp("whole")
+    main([*TINY, "--out", str(out), "--name", "run"])
+    return out / "run"
+
+
+def test_what_a_run_leaves(main, tmp_path, capsys):
+    main(["--smoke", "--env", "Probe-Image", "--aux", "flow", "--out", str(tmp_path)])
+    said = capsys.readouterr()
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "Probe-Image-olaux-smoke"
+    figures = {"learning_curve.png", "weights.png"}
+    files = {"config.json", "metrics.jsonl", "results.json", "checkpoint"}
+    assert names_in(folder) == figures | files
+    for name in figures:
+        assert_figure(folder / name)
+    config = json.loads((folder / "config.json").read_text())
+    assert (config["env"], config["method"], config["aux"]) == (
+        *("Probe-Image", "olaux"),
+        ["flow"],
+    )
+    rows = read_metrics(folder / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(200, 2001, 200))
+    # 8 worlds × 25 steps a chunk, and an episode takes 20.
+    assert sum(row["episodes"][0] for row in rows) == 8 * 250 // 20 - 4
+    assert {row["length"][0] for row in rows} == {20.0}
+    assert rows[-1]["weights"][0][0] == 1
+    assert rows[-1]["weights"][0][1] != 1
+    assert np.isfinite([row["losses"] for row in rows]).all()
+    assert last_checkpoint(folder / "checkpoint").name == "2000"
+
+    assert "100%  2k/2k frames" in said.err
+    assert "return=" in said.err
+    assert " w=[" in said.err
+    assert "Probe-Image, 2k frames, 1 seed" in said.out
+    assert "olaux" in said.out
+    (row,) = json.loads((folder / "results.json").read_text())["rows"]
+    assert row["method"] == "olaux"
+    assert float(row["final return"]) > 0
+
+
+def test_methods_side_by_side(main, whole, tmp_path, capsys):
+    methods = ["none", "olaux", "olaux1"]
+    args = [*TINY, "--out", str(tmp_path), "--seeds", "2", "--single-tasks"]
+    main([*args, "--methods", *methods])
+    said = capsys.readouterr().out
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == "Probe-Action-none-olaux-olaux1-single-tasks"
+    figures = ["ablation", "learning_curve", "single_tasks", "weights"]
+    for name in figures:
+        assert_figure(folder / f"{name}.png")
+    variants = [*methods, "only inverse"]
+    written = {f"{name}.png" for name in figures} | {"results.json", *variants}
+    assert names_in(folder) == written
+
+    assert "Probe-Action, 60 frames, 2 seeds" in said
+    assert max(map(len, said.splitlines())) <= 80
+    table, weights = said.split("Auxiliary weights")
+    for name in variants:
+        assert f"│ {name} " in table
+    assert "±" in table
+    # Equal weights are no news.
+    assert [name for name in variants if f"│ {name} " in weights] == ["olaux", "olaux1"]
+    results = json.loads((folder / "results.json").read_text())
+    assert [row["method"] for row in results["rows"]] == variants
+    assert {k: len(v) for k, v in results["final returns"].items()} == dict.fromkeys(
+        variants, 2
+    )
+
+    # The seeds run together, and each is the run that it would be alone.
+    pair = read_metrics(folder / "olaux" / "metrics.jsonl")
+    for row, alone in zip(pair, read_metrics(whole / "metrics.jsonl"), strict=True):
+        assert row["step"] == alone["step"]
+        for name in ("return", "episodes", "weights", "losses"):
+            np.testing.assert_allclose(row[name][0], alone[name][0], rtol=1e-4)
+    assert pair[-1]["losses"][0] != pair[-1]["losses"][1]
+    config = json.loads((folder / "only inverse" / "config.json").read_text())
+    assert (config["method"], config["aux"]) == ("balance", ["inverse"])
+
+
+def test_killed_then_resumed(main, whole, tmp_path):
+    args = [*TINY, "--out", str(tmp_path), "--name", "run"]
+    done = subprocess.run(
+        [sys.executable, str(KILLED), *args],
+        # The same programs, from the same cache, in the other process.
+        env={
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folder = tmp_path / "run"
+    assert last_checkpoint(folder / "checkpoint").name == "20"
+    assert len(read_metrics(folder / "metrics.jsonl")) == 3
+    assert not (folder / "learning_curve.png").exists()
+    main([*args, "--resume"])
+    assert_same_run(folder, whole)
+    assert names_in(folder) == names_in(whole)
+
+
+def test_ctrl_c_then_resumed(main, scripts, whole, tmp_path, monkeypatch, capsys):
+    rows, row = [], scripts["run"]._row
+
+    def press(*args):
+        rows.append(row(*args))
+        if len(rows) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return rows[-1]
+
+    args = [*TINY, "--out", tmp_path, "--name", "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(scripts["run"], "_row", press)
+        code, said = refused(main, capsys, *args)
+    assert code == 130
+    assert "Stopped at step 30; resume with --resume" in said
+    assert len(read_metrics(tmp_path / "run" / "metrics.jsonl")) == 3
+    main([*map(str, args), "--resume"])
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_ctrl_c_before_the_first_update(main, scripts, monkeypatch, tmp_path, capsys):
+    def press(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scripts["run"], "start", press)
+    assert refused(main, capsys, *TINY, "--out", tmp_path) == (130, "")
+
+
+def test_more_frames_on_resume(main, whole, tmp_path, capsys):
+    args = [*map(str, (*TINY, "--out", tmp_path, "--name", "run"))]
+    main([*args, "--frames", "30"])
+    assert last_checkpoint(tmp_path / "run" / "checkpoint").name == "30"
+    main([*args, "--resume"])
+    assert_same_run(tmp_path / "run", whole)
+    # Nothing is left to do: the figures are drawn again, no speed is measured.
+    capsys.readouterr()
+    main([*args, "--resume"])
+    assert_same_run(tmp_path / "run", whole)
+    assert "60 frames" in capsys.readouterr().out
+    code, said = refused(main, capsys, *args, "--resume", "--frames", 30)
+    assert code == 2
+    assert "`frames` should be at least 60" in said
+    assert "Found 30" in said
+
+
+def test_another_configuration(main, whole, capsys):
+    args = [*TINY, "--out", whole.parent, "--name", "run"]
+    before = (whole / "config.json").read_bytes()
+    code, said = refused(main, capsys, *args, "--resume", "--learning-rate", 0.5)
+    assert code == 2
+    assert "has another configuration" in said
+    assert "`learning_rate` should be 0.001. Found 0.5." in said
+    assert (whole / "config.json").read_bytes() == before
+
+    code, said = refused(main, capsys, *args)
+    assert code == 2
+    assert "should be a new or empty folder. Found a run: pass --resume" in said
+
+
+def test_a_new_folder_for_every_run(scripts, tmp_path):
+    Config, choose = scripts["main"].Config, scripts["run"].choose_folder
+    config = Config(env="ALE/Pong-v5", methods=("none", "olaux"), out=tmp_path)
+    for name in ("ALE-Pong-v5-none-olaux", "ALE-Pong-v5-none-olaux-2"):
+        folder = choose(config)
+        assert folder == tmp_path / name
+        folder.mkdir()
+    resumed = Config(methods=config.methods, env=config.env, out=tmp_path, resume=True)
+    assert choose(resumed) == folder
+    home = Config(out=Path("~/auxjax-runs"), name="x")
+    assert choose(home) == Path.home() / "auxjax-runs" / "x"
+
+
+def test_a_folder_that_cannot_be_made(main, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, said = refused(main, capsys, *TINY, "--out", tmp_path / "file" / "runs")
+    assert code == 2
+    assert "should be writable. Found: Not a directory." in said
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--methods", "olaux5"], "invalid choice 'olaux5'"),
+        (["--env", "Pong"], "`name` should be one of"),
+        (["--env", "Breakout-Minatar"], "Did you mean 'Breakout-MinAtar'?"),
+        (["--aux", "depth"], "`aux` should hold names of forward"),
+        (["--aux", "flow"], "olaux on Probe-Action: The auxiliary task `flow` needs"),
+        (["--methods", "none", "none"], "`methods` should name each once"),
+        (["--methods"], "`methods` should name at least one"),
+        (["--rollout-length", "0"], "`rollout_length` should be at least 1. Found 0."),
+        (["--seeds", "0"], "`seeds` should be at least 1. Found 0."),
+        (["--chunk", "0"], "`chunk` should be at least 1. Found 0."),
+        (["--frames", "many"], "invalid literal for int() with base 10: 'many'"),
+        (["--lerning-rate", "1"], "--learning-rate"),
+        (["--method", "none"], "Unrecognized options"),
+    ],
+    ids=lambda x: "-".join(x) if isinstance(x, list) else "",
+)
+def test_a_wrong_command(main, tmp_path, capsys, args, message):
+    code, said = refused(main, capsys, *TINY, "--out", tmp_path, *args)
+    assert code == 2
+    assert message in said
+    assert not any(tmp_path.iterdir())
+
+
+def test_every_variant_is_checked_before_the_first_one_runs(main, tmp_path, capsys):
+    args = [*TINY, "--out", tmp_path, "--methods", "none", "olaux", "--aux", "flow"]
+    code, said = refused(main, capsys, *args)
+    assert (code, "olaux on Probe-Action" in said) == (2, True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite(main, tmp_path, capsys):
+    args = [*TINY, "--out", tmp_path, "--name", "run", "--checkpoint-every", 1]
+    # The weights become infinite at the horizon, after update 6, and then the losses.
+    code, said = refused(main, capsys, *args, "--horizon", 6, "--beta", 1e39)
+    assert code == 1
+    checkpoint = last_checkpoint(tmp_path / "run" / "checkpoint")
+    assert checkpoint.name == "10"
+    assert "The loss of `main` is nan at step 16" in said
+    assert f"The last good checkpoint is of step 10: {checkpoint}." in said
+
+    # At once: there is no checkpoint to name.
+    args = [*TINY, "--out", tmp_path, "--name", "other", "--learning-rate", "1e39"]
+    code, said = refused(main, capsys, *args)
+    assert code == 1
+    assert "is nan at step 4. No checkpoint was saved before it." in said
+
+
+def curves_of(scripts, returns, weights=None):
+    returns = np.asarray(returns, np.float64)
+    n = returns.shape[1]
+    weights = np.ones((len(returns), n, 2)) if weights is None else weights
+    return scripts["run"].Curves(
+        frames=np.arange(1, n + 1) * 100,
+        returns=returns,
+        weights=weights,
+        losses=np.zeros((len(returns), n, 2)),
+        tasks=("main", "flow"),
+        speed=1234.0,
+    )
+
+
+def test_smoothed_counts_what_is_known(scripts):
+    nan = np.nan
+    returns = np.array([[nan, 1.0, nan, 3.0, 5.0, nan, nan, nan]])
+    found = scripts["report"].smoothed(returns, window=3)
+    np.testing.assert_array_equal(found, [[nan, 1, 1, 2, 4, 4, 5, nan]])
+
+
+def test_the_table(scripts, tmp_path, capsys):
+    """Twenty chunks: the last tenth is two of them."""
+    report, Config = scripts["report"], scripts["main"].Config
+    rising = np.arange(1.0, 21.0)
+    weights = np.ones((2, 20, 2))
+    weights[:, -2:, 1] = [[0.2, 0.4], [0.6, 0.8]]
+    curves = {
+        "none": curves_of(scripts, [rising * 0.1, rising * 0.1]),
+        "olaux": curves_of(scripts, [rising, rising + 2], weights),
+    }
+    config = Config(env="Probe-Image", methods=("none", "olaux"), seeds=2)
+    report.compare(config, curves, tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["final returns"] == {"none": [1.95, 1.95], "olaux": [19.5, 21.5]}
+    # Half of 20.5 is 10.2; the mean over ten chunks is there at chunk 14.
+    assert results["rows"] == [
+        {
+            "method": "none",
+            "final return": "1.9 ± 0.0",
+            "frames to return 10.2": None,
+            "frames/s": "1.23k",
+        },
+        {
+            "method": "olaux",
+            "final return": "20.5 ± 1.4",
+            "frames to return 10.2": "1.4k",
+            "frames/s": "1.23k",
+        },
+    ]
+    assert results["weights"] == [{"method": "olaux", "flow": "0.50"}]
+    said = capsys.readouterr().out
+    assert "not reached" in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_score_where_returns_are_negative(scripts):
+    assert scripts["report"].half_as_good(9.0) == 4.5
+    assert scripts["report"].half_as_good(-5.0) == -10.0
+
+
+def test_no_episode_ended(scripts, tmp_path, capsys):
+    """As in the first minutes of a long game; warnings are errors here."""
+    curves = {"olaux": curves_of(scripts, np.full((1, 5), np.nan))}
+    config = scripts["main"].Config(env="ALE/Pong-v5")
+    scripts["report"].compare(config, curves, tmp_path)
+    assert "no episode ended" in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    assert set(row) == {"method", "final return", "frames/s"}
+    assert (tmp_path / "learning_curve.png").exists()
+
+
+@pytest.mark.slow
+def test_atari_runs_its_seeds_one_after_another(main, tmp_path, capsys):
+    args = ["--env", "ALE/Pong-v5", "--smoke", "--num-envs", "2", "--seeds", "2"]
+    args += ["--methods", "none", "--out", str(tmp_path), "--name", "run"]
+    main(args)
+    folder = tmp_path / "run"
+    assert {"seed0", "seed1", "learning_curve.png"} <= names_in(folder)
+    rows = [read_metrics(folder / s / "metrics.jsonl") for s in ("seed0", "seed1")]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+    assert rows[0][-1]["losses"] != rows[1][-1]["losses"]
+    main([*args, "--resume"])  # both are done: there is nothing to resume
+    assert "no episode ended" in capsys.readouterr().out
