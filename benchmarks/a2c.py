@@ -143,7 +143,9 @@ def main(args: list[str] | None = None) -> None:
     if config.smoke:
         return
     RESULTS.mkdir(exist_ok=True)
-    described = {"config": config, "machine": machine()}
+    settings = dataclasses.asdict(config)
+    del settings["peer_python"], settings["smoke"]
+    described = {"settings": settings, "machine": machine()}
     write_json(RESULTS / "a2c.json", described | {"peer": peers, "scaling": scaling})
     text = f"{table_markdown(peers)}\n\n{table_markdown(scaling)}\n"
     (RESULTS / "a2c.md").write_text(text)

@@ -24,13 +24,14 @@ import jax
 import numpy as np
 import optax
 from _rules_models import SMALL, Sizes, make_model
+from matplotlib.figure import Figure
 
 import auxjax
 from auxjax.run import (
+    line_styles,
     machine,
     parse,
     plain_errors,
-    plot_grid,
     print_table,
     table_markdown,
     write_json,
@@ -40,6 +41,7 @@ RESULTS = Path(__file__).parent / "results"
 MAX_TIME, MAX_MEMORY = 2.4, 3.0  # the promise, for the rules below
 PROMISED = ("olaux(n=5)", "gcs()")
 BASELINE = "equal weighting by hand"
+DRAWN = ("sum_tasks()", *PROMISED, "gcs(weighted=True)", "olaux(n=5), stacked")
 # T backward passes are slow: those take part in every eighth turn only.
 RARELY = {"gcs(weighted=True)": 8, "olaux(n=5), stacked": 8}
 # What is compared, and the unit in which the baseline's own cost is told.
@@ -162,7 +164,9 @@ def report(config: Config, command: str, sizes: Sizes, rows: Sequence[dict]) -> 
     """Writes the table, the numbers and the figure."""
     config.out.mkdir(parents=True, exist_ok=True)
     facts = {"command": command, "machine": machine(), "sizes": sizes}
-    write_json(config.out / "rules.json", {**facts, "config": config, "rows": rows})
+    write_json(
+        config.out / "rules.json", {**facts, "turns": config.turns, "rows": rows}
+    )
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
     settings = ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(sizes).items())
     lines = [
@@ -180,24 +184,36 @@ def report(config: Config, command: str, sizes: Sizes, rows: Sequence[dict]) -> 
             lines.append(f"## {model}: {quantity}")
             lines.append(table_markdown(pivot(rows, model, quantity)))
     (config.out / "rules.md").write_text("\n\n".join(lines))
-    panels = {}
-    for quantity in ("time ratio", "memory ratio"):
-        for model in config.models:
-            of_model = [row for row in rows if row["model"] == model]
-            panels[f"{model}: {quantity}"] = {
-                name: (
-                    [row["tasks"] for row in of_model if row["rule"] == name],
-                    [row[quantity] for row in of_model if row["rule"] == name],
-                )
-                for name in dict.fromkeys(row["rule"] for row in of_model)
-            }
-    plot_grid(
-        panels,
-        config.out / "rules.png",
-        columns=len(config.models),
-        xlabel="tasks",
-        ylabel="ratio",
-    )
+    draw(rows, config.out / "rules.png")
+
+
+def draw(rows: Sequence[dict], path: Path) -> None:
+    """Time and memory ratios against the number of tasks, both axes logarithmic."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    tasks = sorted({row["tasks"] for row in rows})
+    figure = Figure((8.6, 6.2), layout="constrained")
+    axes = figure.subplots(2, len(models), squeeze=False, sharex=True)
+    styles = line_styles(DRAWN)
+    quantities = {"time ratio": MAX_TIME, "memory ratio": MAX_MEMORY}
+    for line, (quantity, limit) in zip(axes, quantities.items(), strict=True):
+        for axis, model in zip(line, models, strict=True):
+            axis.axhline(limit, color="0.6", linewidth=1, label=f"{limit:g} times")
+            for name in DRAWN:
+                found = [r for r in rows if (r["model"], r["rule"]) == (model, name)]
+                y = [row[quantity] for row in found]
+                colour, dash = styles[name]
+                axis.plot(tasks, y, dash, color=colour, marker="o", ms=4, label=name)
+            axis.set(xscale="log", yscale="log", title=f"{model.upper()}: {quantity}")
+            axis.set_xticks(tasks, tasks)
+            axis.set_yticks([1, 2, 5, 10, 20], [1, 2, 5, 10, 20])
+            axis.minorticks_off()
+            axis.grid(color="0.92")
+    for axis in axes[-1]:
+        axis.set_xlabel("tasks")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles[1:], labels[1:], loc="outside lower center", ncols=3)
+    figure.supylabel("relative to equal weighting by hand; grey: the promise")
+    figure.savefig(path, dpi=110)
 
 
 def pivot(rows: Sequence[dict], model: str, quantity: str) -> list[dict]:

@@ -35,7 +35,7 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
     title = f"{config.env}, {short_number(curves_end(curves))} frames, {seeds}"
     print_table(rows, title, missing="not reached")
     if weights:
-        print_table(weights, "Auxiliary weights, mean over the last tenth", missing="-")
+        print_table(weights, "Final weights", missing="-")
     results = {
         "machine": machine(),
         "env": config.env,
