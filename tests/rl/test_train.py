@@ -76,7 +76,6 @@ def test_many_seeds_in_one_program():
         env={
             **env,
             "JAX_COMPILATION_CACHE_DIR": cache,
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         },
         capture_output=True,
         text=True,
