@@ -20,5 +20,6 @@ def last_words(*args):
     return rows[-1]
 
 
-_a2c_run._row = last_words
-atari_a2c.main(sys.argv[1:])
+if __name__ == "__main__":
+    _a2c_run._row = last_words
+    atari_a2c.main(sys.argv[1:])

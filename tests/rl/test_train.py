@@ -73,10 +73,7 @@ def test_many_seeds_in_one_program():
     cache = jax.config.jax_compilation_cache_dir
     done = subprocess.run(
         [sys.executable, str(SCRIPT)],
-        env={
-            **env,
-            "JAX_COMPILATION_CACHE_DIR": cache,
-        },
+        env={**env, "JAX_COMPILATION_CACHE_DIR": cache},
         capture_output=True,
         text=True,
         timeout=300,
