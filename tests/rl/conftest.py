@@ -15,7 +15,7 @@ def tiny():
     return make
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def quick_compilation():
     """Tiny programs run a few times: compiling them is what takes the time."""
     jax.config.update("jax_disable_most_optimizations", True)

@@ -24,7 +24,7 @@ def main():
         frames=8 * 4 * 4,
     )
     begin = jax.jit(jax.vmap(make_agent(config).init))
-    for keys in jax.random.split(jax.random.key(1), (20, 3)):
+    for keys in jax.random.split(jax.random.key(1), (60, 3)):
         jax.block_until_ready(begin(keys))  # many tries: a deadlock is a matter of luck
 
     keys = jax.random.split(jax.random.key(0), 3)
