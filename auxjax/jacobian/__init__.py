@@ -9,6 +9,7 @@ products with a direction are `jac.jvp(v)`.
 from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._dependence import shared_mask
 from auxjax.jacobian._leaves import masked_leaves
+from auxjax.jacobian._losses import evaluate
 from auxjax.jacobian._stacked import (
     Jacobian,
     StackedJacobian,
@@ -22,6 +23,7 @@ __all__ = [
     "StackedJacobian",
     "TaskJacobian",
     "as_jacobian",
+    "evaluate",
     "masked_leaves",
     "shared_mask",
     "task_grads",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import jax
 from auxjax._types import LossFn, Params
 from auxjax.jacobian import _linear, _losses
 from auxjax.jacobian._leaves import Layout
+from auxjax.jacobian._source import make_source
 from auxjax.jacobian._task_jacobian import TaskJacobian
 
 
@@ -26,6 +28,7 @@ def task_jacobian(
     | `jac.jvp(v)` | ⟨∇Lᵢ, v⟩ for every task | 1 tangent pass |
     | `jac.gramian(where)` | J Jᵀ | T backward passes |
     | `jac.rows()` | the stacked gradients | T backward passes, T× memory |
+    | `jac.at(p)` | the same losses' Jacobian at p | 1 forward pass |
 
     Args:
       losses: `losses(params, *args)`; returns a dict (its insertion order counts), a
@@ -73,12 +76,14 @@ def task_jacobian(
 
     f, names = _losses.regular(losses, rebuild, args, has_aux)
     values, linear, aux = _linear.linearize(f, layout.pick(params))
+    again = functools.partial(task_jacobian, losses, has_aux=has_aux)
     return TaskJacobian(
         losses=_losses.loss_vector(values),
         aux=aux,
         _linear=linear,
         _guard=jax.random.key(0),
         _scales=(),
+        _source=make_source(again, params, args),
         _layout=layout,
         _names=tuple(names),
     )

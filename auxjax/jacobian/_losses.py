@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import LossFn
+from auxjax._types import LossFn, Params
 
 
 def unwrap_jit(losses: LossFn) -> LossFn:
@@ -77,6 +77,20 @@ def name_and_check(values: Any) -> tuple[list[str], Any]:
     return names, values
 
 
+def evaluate(losses: LossFn, params: Params, *args: Any) -> tuple[list[str], Any]:
+    """The tasks' names, and their losses as T scalars or a `[T]` array, unsummed.
+
+    Args:
+      losses: `losses(params, *args)`, as in `task_jacobian`.
+      params: the parameters.
+      *args: handed to `losses`.
+
+    Raises:
+      ValueError: where a loss is not a floating-point scalar, or there is none.
+    """
+    return name_and_check(unwrap_jit(losses)(params, *args))
+
+
 def _check_main_is_first(names: list[str]) -> None:
     """A sorted dict would silently make another task the main one."""
     if "main" in names[1:]:
@@ -111,6 +125,12 @@ def _check_array(values: Any) -> tuple[list[str], Any]:
 
 
 def _check_scalar(name: str, value: Any) -> jax.Array:
+    if isinstance(value, dict | list | tuple):
+        raise ValueError(
+            f"Loss `{name}` should be a scalar. Found a {type(value).__name__}: does "
+            "the function return its losses with something beside them? Keep the "
+            "losses alone, or pass `has_aux=True` where that is an argument."
+        )
     value = jnp.asarray(value)
     if value.shape != ():
         raise ValueError(

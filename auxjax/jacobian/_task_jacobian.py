@@ -9,10 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, ArrayLike, Float, Gradient, Mask
+from auxjax._types import Array, ArrayLike, Float, Gradient, Mask, Params
 from auxjax.jacobian import _linear, _rows, _scales
 from auxjax.jacobian._dense import dot_rows, gram, inner
+from auxjax.jacobian._difference import central_difference
 from auxjax.jacobian._leaves import Layout
+from auxjax.jacobian._source import Source
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +39,7 @@ class TaskJacobian:
     # returning nonsense.
     _guard: jax.Array
     _scales: tuple[_scales.Scale, ...]
+    _source: Source
     _layout: Layout = dataclasses.field(metadata={"static": True})
     _names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
@@ -49,6 +52,11 @@ class TaskJacobian:
     def num_tasks(self) -> int:
         """T, the number of tasks."""
         return len(self._names)
+
+    @property
+    def params(self) -> Params:
+        """The parameters that this Jacobian was taken at."""
+        return self._source.params
 
     def __repr__(self) -> str:
         shape = jax.tree.map(lambda x: tuple(x.shape), self._layout.abstract())
@@ -93,16 +101,35 @@ class TaskJacobian:
         Returns:
           `[T]`. The tangent pass runs in the parameters' precision.
         """
-        tangents = self._layout.pick(direction)
-        total = jnp.zeros_like(self.losses)
-        for scale, leaves in _scales.groups(self._scales, self._layout.mask(where)):
-            part = [
-                t if leaf in leaves else jnp.zeros_like(t)
-                for leaf, t in enumerate(tangents)
-            ]
-            pushed = self._push(part).astype(total.dtype)
-            total += pushed if scale is None else scale * pushed
-        return total
+        return self._contract(direction, where, self._push)
+
+    def jvp_by_difference(
+        self, direction: Gradient, *, epsilon: float = 0.01
+    ) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, v⟩ by a central difference of the losses: two forward passes.
+
+            [Lᵢ(θ + sv) − Lᵢ(θ − sv)] / 2s,   s = `epsilon` / ‖v‖
+
+        There to be compared with `jvp`, which is exact and cheaper. The losses see
+        the same arguments in both passes, keys for dropout included.
+
+        Args:
+          direction: v, a pytree like the parameters.
+          epsilon: how far the parameters are moved; the error falls as its square
+            until rounding takes over.
+
+        Returns:
+          `[T]`; zeros where v is zero.
+
+        Raises:
+          ValueError: where `epsilon` is not above 0.
+        """
+        here = self._layout.pick(self.params)
+
+        def push(part):
+            return central_difference(self._losses_at, here, part, epsilon)
+
+        return self._contract(direction, None, push)
 
     def rows(self, *, chunk_size: int | None = None) -> Any:
         """All gradients, stacked: T backward passes and T times the memory.
@@ -169,6 +196,20 @@ class TaskJacobian:
         return dataclasses.replace(
             self, _scales=(*self._scales, _scales.Scale(weights, mask))
         )
+
+    def at(self, params: Params) -> TaskJacobian:
+        """The Jacobian of the same losses, on the same data, elsewhere.
+
+        The row scales stay as they are. Costs one forward pass.
+
+        Args:
+          params: like the parameters that this one was taken at.
+
+        Returns:
+          Another `TaskJacobian`.
+        """
+        moved = self._source.build_at(params)
+        return dataclasses.replace(moved, _scales=self._scales)
 
     def materialize(self) -> TaskJacobian:
         """The same Jacobian with its rows written down: T backward passes, now.
@@ -243,6 +284,26 @@ class TaskJacobian:
             weights[i].astype(out.dtype).reshape(out.shape)
             for i, out in enumerate(outs)
         ]
+
+    def _contract(self, direction, where: Mask | None, push) -> jax.Array:
+        """`push` of the direction, row scales applied, group of leaves by group."""
+        tangents = self._layout.pick(direction)
+        total = jnp.zeros_like(self.losses)
+        for scale, leaves in _scales.groups(self._scales, self._layout.mask(where)):
+            part = [
+                t if leaf in leaves else jnp.zeros_like(t)
+                for leaf, t in enumerate(tangents)
+            ]
+            pushed = push(part).astype(total.dtype)
+            total += pushed if scale is None else scale * pushed
+        return total
+
+    def _losses_at(self, variables: list[jax.Array]) -> jax.Array:
+        """The losses with other differentiable leaves: one forward pass."""
+        leaves = jax.tree.leaves(self.params)
+        for leaf, value in zip(self._layout.differentiable, variables, strict=True):
+            leaves[leaf] = value
+        return self.at(self._layout.unflatten(leaves)).losses
 
     def _push(self, tangents: list[jax.Array]) -> jax.Array:
         """One tangent pass, `[T]`, by whichever way the losses allow."""

@@ -6,8 +6,10 @@
 | `finite_difference_meta_gradient` | the same by the paper's Eq. 7 | 2 forward passes |
 | `exact_n_step_meta_gradient` | N real steps ahead, exact | about T steps a step |
 | `first_order_n_step_meta_gradient` | OL-AUX's Eq. 6 | 1 backward, 1 tangent a step |
+| `implicit_meta_gradient` | after convergence: Neumann, CG | K Hessian products |
 """
 
+from auxjax.meta._implicit import implicit_meta_gradient
 from auxjax.meta._lookahead import Lookahead, lookahead
 from auxjax.meta._n_steps import (
     Run,
@@ -23,5 +25,6 @@ __all__ = [
     "exact_n_step_meta_gradient",
     "finite_difference_meta_gradient",
     "first_order_n_step_meta_gradient",
+    "implicit_meta_gradient",
     "lookahead",
 ]

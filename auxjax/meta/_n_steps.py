@@ -10,6 +10,7 @@ import optax
 
 from auxjax._types import Array, Float, LossFn, Params
 from auxjax.jacobian import task_jacobian
+from auxjax.meta._differentiable import differentiable_update
 
 
 class Run(NamedTuple):
@@ -53,13 +54,13 @@ def exact_n_step_meta_gradient(
     Returns:
       The end of the run and the exact meta-gradient.
     """
-    transform = optax.with_extra_args_support(optimizer)
+    update = differentiable_update(optimizer)
 
     def train(weights):
         def step(carry, batch):
             params, state = carry
             gradient = task_jacobian(losses, params, batch).vjp(weights)
-            updates, state = transform.update(gradient, state, params)
+            updates, state = update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None
 
         (end, state), _ = jax.lax.scan(step, (params, opt_state), batches)

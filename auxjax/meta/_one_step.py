@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-
-from auxjax._types import Array, Float, Gradient, LossFn, Params
-from auxjax.jacobian import TaskJacobian, task_jacobian
+from auxjax._types import Array, Float, Gradient
+from auxjax.jacobian import Jacobian, StackedJacobian
 from auxjax.meta._lookahead import Lookahead
 
 
 def exact_meta_gradient(
-    jac: TaskJacobian, ahead: Lookahead, meta_gradient: Gradient
+    jac: Jacobian, ahead: Lookahead, meta_gradient: Gradient
 ) -> Float[Array, " T"]:
     r"""∂M(θ′)/∂λ, exactly, for any optimizer, without a Hessian.
 
@@ -40,54 +35,40 @@ def exact_meta_gradient(
 
 
 def finite_difference_meta_gradient(
-    losses: LossFn,
-    params: Params,
+    jac: Jacobian,
     ahead: Lookahead,
     meta_gradient: Gradient,
-    *args: Any,
+    *,
     epsilon: float = 0.01,
 ) -> Float[Array, " T"]:
     r"""∂M(θ′)/∂λ by the paper's central difference: two forward passes.
 
-        v = (∂u/∂g)ᵀ d,   ε = `epsilon` / ‖v‖
-        ∂M(θ′)/∂λᵢ ≈ [Lᵢ(θ + εv) − Lᵢ(θ − εv)] / 2ε
+        v = (∂u/∂g)ᵀ d,   s = `epsilon` / ‖v‖
+        ∂M(θ′)/∂λᵢ ≈ [Lᵢ(θ + sv) − Lᵢ(θ − sv)] / 2s
 
     For SGD v = −αd, and this is Eq. 7 with the perturbation of norm 0.01 that the
-    authors' code uses. Its error falls as ε² until rounding takes over.
+    authors' code uses. Its error falls as `epsilon`² until rounding takes over. Both
+    passes see the batch, and the key for dropout, that the training losses saw.
 
     Args:
-      losses: the training losses, as in `auxjax.task_jacobian`.
-      params: θ.
+      jac: the Jacobian of the training losses at θ.
       ahead: the step from θ to θ′, from `lookahead`.
       meta_gradient: d, the gradient of the meta loss at θ′.
-      *args: handed to `losses`.
-      epsilon: the norm of the perturbation of θ.
+      epsilon: how far θ is moved, ε‖d‖ in the paper's terms.
 
     Returns:
       `[T]`; zeros where v is zero.
 
     Raises:
-      ValueError: where `epsilon` is not above 0.
+      ValueError: where `epsilon` is not above 0, or the gradients are stacked, which
+        do not tell the losses elsewhere.
 
     References:
       Liu et al., *Auto-λ*, arXiv 2202.03091, Eq. 7.
     """
-    if epsilon <= 0:
-        raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
-    v = ahead.pull(meta_gradient)
-    norm = jnp.sqrt(
-        sum(
-            jnp.sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))))
-            for x in jax.tree.leaves(v)
+    if isinstance(jac, StackedJacobian):
+        raise ValueError(
+            "The finite difference needs the losses at other parameters. Found stacked "
+            "gradients: pass a TaskJacobian, or take the exact meta-gradient."
         )
-    )
-    step = jnp.where(norm > 0, epsilon / jnp.where(norm > 0, norm, 1), 0)
-
-    def at(sign: float):
-        moved = jax.tree.map(
-            lambda p, x: p + (sign * step).astype(x.dtype) * x, params, v
-        )
-        return task_jacobian(losses, moved, *args).losses
-
-    difference = at(1.0) - at(-1.0)
-    return jnp.where(norm > 0, difference / jnp.where(norm > 0, 2 * step, 1), 0)
+    return jac.jvp_by_difference(ahead.pull(meta_gradient), epsilon=epsilon)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -32,6 +33,15 @@ def check_finite(**values: Any) -> None:
     for name, value in values.items():
         if not callable(value) and not np.isfinite(value):
             raise ValueError(f"`{name}` should be finite. Found {value}.")
+
+
+def check_task_indices(name: str, indices: Sequence[int], num_tasks: int) -> None:
+    """Indices of tasks, each in range."""
+    for index in indices:
+        if not 0 <= int(index) < num_tasks:
+            raise ValueError(
+                f"`{name}` should hold indices in 0..{num_tasks - 1}. Found {index}."
+            )
 
 
 def _check_integer(name: str, value: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._checks import need_losses
+from auxjax.weighting._checks import check_task_indices, need_losses
 
 
 def scale_by_log_loss(
@@ -83,15 +83,9 @@ def scale_by_log_loss(
 def _chosen(tasks: str | Sequence[int], num_tasks: int) -> np.ndarray:
     """One bool a task."""
     chosen = np.zeros(num_tasks, bool)
-    if tasks == "all":
-        chosen[:] = True
-    elif tasks == "auxiliary":
-        chosen[1:] = True
+    if isinstance(tasks, str):
+        chosen[0 if tasks == "all" else 1 :] = True
     else:
-        for index in tasks:
-            if not 0 <= int(index) < num_tasks:
-                raise ValueError(
-                    f"`tasks` should hold indices in 0..{num_tasks - 1}. Found {index}."
-                )
-            chosen[int(index)] = True
+        check_task_indices("tasks", tasks, num_tasks)
+        chosen[[int(index) for index in tasks]] = True
     return chosen

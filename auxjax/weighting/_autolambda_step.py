@@ -1,0 +1,220 @@
+"""What both forms of Auto-λ share: one step ahead, and one step of λ."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from auxjax._types import LossFn, Params
+from auxjax.jacobian import Jacobian, evaluate
+from auxjax.meta import (
+    Lookahead,
+    exact_meta_gradient,
+    finite_difference_meta_gradient,
+    lookahead,
+)
+from auxjax.weighting._checks import (
+    check_at_least,
+    check_finite,
+    check_num_tasks,
+    check_task_indices,
+    weight_dtype,
+)
+
+
+class AutoLambdaState(NamedTuple):
+    """State of `scale_by_autolambda` and `autolambda`."""
+
+    count: jax.Array  # [] int32, updates made
+    weights: jax.Array  # [T] float, λ: raw, of any sign
+    meta_gradient: jax.Array  # [T] float, ∂M(θ′)/∂λ of the last update
+    skipped: jax.Array  # [] int32, updates that would have made λ non-finite
+    lambda_state: Any  # of `lambda_optimizer`
+    opt_state: Any  # of the optimizer that looks ahead
+    aggregator_state: Any  # of `aggregator`; empty for `scale_by_autolambda`
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What both factories take, checked."""
+
+    num_tasks: int
+    primary: tuple[int, ...]
+    init: float
+    lambda_optimizer: optax.GradientTransformation
+    meta_gradient: str
+    epsilon: float
+    tasks_per_step: int
+    key: Any
+
+
+def check(
+    *,
+    num_tasks: int,
+    primary: int | Sequence[int] | str = 0,
+    init: float = 0.1,
+    lambda_optimizer: optax.GradientTransformation | None = None,
+    meta_gradient: str = "exact",
+    epsilon: float = 0.01,
+    tasks_per_step: int | None = None,
+    key: Any = None,
+) -> Settings:
+    """The settings, or a ValueError that says which of them cannot be."""
+    check_num_tasks(num_tasks)
+    check_finite(init=init, epsilon=epsilon)
+    if meta_gradient not in ("exact", "finite_difference"):
+        raise ValueError(
+            '`meta_gradient` should be "exact" or "finite_difference". '
+            f"Found {meta_gradient!r}."
+        )
+    if not epsilon > 0:
+        raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
+    if tasks_per_step is None:
+        tasks_per_step = num_tasks
+    check_at_least("tasks_per_step", tasks_per_step, 1)
+    if tasks_per_step > num_tasks:
+        raise ValueError(
+            f"`tasks_per_step` should be at most {num_tasks}, the number of tasks. "
+            f"Found {tasks_per_step}."
+        )
+    return Settings(
+        num_tasks=num_tasks,
+        primary=_indices(primary, num_tasks),
+        init=init,
+        lambda_optimizer=lambda_optimizer or optax.adam(1e-4),
+        meta_gradient=meta_gradient,
+        epsilon=epsilon,
+        tasks_per_step=tasks_per_step,
+        key=key,
+    )
+
+
+def _indices(primary: int | Sequence[int] | str, num_tasks: int) -> tuple[int, ...]:
+    """The primary tasks, each once."""
+    if isinstance(primary, str):
+        if primary != "all":
+            raise ValueError(
+                f'`primary` should be "all", an index or several. Found {primary!r}.'
+            )
+        return tuple(range(num_tasks))
+    given = (primary,) if isinstance(primary, int | np.integer) else tuple(primary)
+    if not given or len(set(given)) != len(given):
+        raise ValueError(
+            f"`primary` should hold at least one task, each once. Found {primary}."
+        )
+    check_task_indices("primary", given, num_tasks)
+    return tuple(int(index) for index in given)
+
+
+def need_meta(rule: str, params: Any, meta_losses: Any) -> LossFn:
+    """`meta_losses`, or an error that says what the update was not given."""
+    if params is None:
+        raise ValueError(
+            f"`{rule}` needs the parameters. Found None: write "
+            "`tx.update(jac, state, params, meta_losses=...)`."
+        )
+    if meta_losses is None:
+        raise ValueError(
+            f"`{rule}` needs the losses on a second batch. Pass "
+            "`meta_losses=lambda p: losses(p, other_batch)` to `update`."
+        )
+    if not callable(meta_losses):
+        raise ValueError(
+            "`meta_losses` should be a function of the parameters, as the losses are "
+            f"taken one step ahead. Found {type(meta_losses).__name__}."
+        )
+    return meta_losses
+
+
+def learn(
+    settings: Settings,
+    optimizer: optax.GradientTransformation,
+    jac: Jacobian,
+    state: AutoLambdaState,
+    params: Params,
+    meta_losses: LossFn,
+    **extra_args: Any,
+) -> tuple[Lookahead, AutoLambdaState]:
+    """The step looked at, and the state with the new λ; `opt_state` is as it was."""
+    drawn = _draw(settings, state.count).astype(state.weights.dtype)
+    ahead = lookahead(  # Eq. 4
+        jac, state.weights * drawn, optimizer, state.opt_state, params, **extra_args
+    )
+    d = jax.grad(_meta_loss)(ahead.params, meta_losses, settings.primary, jac)
+    if settings.meta_gradient == "exact":
+        slope = exact_meta_gradient(jac, ahead, d)
+    else:
+        slope = finite_difference_meta_gradient(jac, ahead, d, epsilon=settings.epsilon)
+    slope = slope.astype(drawn.dtype) * drawn
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
+        step, lambda_state = settings.lambda_optimizer.update(
+            slope, state.lambda_state, state.weights
+        )
+    weights = state.weights + step  # Eq. 5
+    finite = jnp.all(jnp.isfinite(weights))
+    keep = jnp.logical_and(finite, drawn > 0)  # [T]
+
+    def choose(new, old):
+        moves = keep if jnp.shape(new) == keep.shape else finite
+        return jnp.where(moves, new, old)
+
+    return ahead, state._replace(
+        count=state.count + 1,
+        weights=choose(weights, state.weights),
+        meta_gradient=slope,
+        skipped=state.skipped + jnp.logical_not(finite).astype(jnp.int32),
+        lambda_state=jax.tree.map(choose, lambda_state, state.lambda_state),
+    )
+
+
+def _meta_loss(
+    params: Params, meta_losses: LossFn, primary: Sequence[int], jac: Jacobian
+) -> jax.Array:
+    """Σ_{i∈primary} Lᵢ: the other tasks' losses are dead code to the compiler."""
+    names, values = evaluate(meta_losses, params)
+    if len(names) != jac.num_tasks:
+        raise ValueError(
+            f"`meta_losses` should return {jac.num_tasks} losses, one a task "
+            f"({', '.join(jac.names)}). Found {len(names)} ({', '.join(names)})."
+        )
+    if set(names) == set(jac.names) and tuple(names) != jac.names:
+        raise ValueError(
+            f"`meta_losses` should return its losses in the order {jac.names}. "
+            f"Found {tuple(names)}."
+        )
+    chosen = [values[i] for i in primary]
+    wide = jnp.promote_types(jnp.result_type(*chosen), jnp.float32)
+    return sum((x.astype(wide) for x in chosen), jnp.zeros((), wide))
+
+
+def _draw(settings: Settings, count: jax.Array) -> Any:
+    """One 1 or 0 a task, `[T]`: those that look ahead in this step are 1."""
+    num_tasks = settings.num_tasks
+    if settings.tasks_per_step == num_tasks:
+        return np.ones(num_tasks, np.float32)
+    key = jax.random.key(0) if settings.key is None else settings.key
+    key = jax.random.fold_in(key, count)
+    rank = jax.random.permutation(key, num_tasks)
+    return (rank < settings.tasks_per_step).astype(jnp.float32)
+
+
+def start(
+    settings: Settings, optimizer: optax.GradientTransformation, params: Params
+) -> AutoLambdaState:
+    """The state before the first step."""
+    weights = jnp.full(settings.num_tasks, settings.init, weight_dtype(params))
+    return AutoLambdaState(
+        count=jnp.zeros((), jnp.int32),
+        weights=weights,
+        meta_gradient=jnp.zeros_like(weights),
+        skipped=jnp.zeros((), jnp.int32),
+        lambda_state=settings.lambda_optimizer.init(weights),
+        opt_state=optimizer.init(params),
+        aggregator_state=optax.EmptyState(),
+    )
