@@ -119,15 +119,40 @@ def from_rows(
 
 
 def apply(linear: LinearMap, tangents: Arrays) -> list[Any]:
-    """Pushes tangents forward: one tangent pass."""
-    return linear.program.call(*linear.residuals, *tangents)
+    """Pushes tangents forward: one tangent pass.
+
+    A tangent that is None is zero, and what follows from it alone is not computed. To
+    that end the map is differentiated along the others, at zero: JAX's own forward
+    mode leaves out what does not change, and the compiler drops the value, which is 0.
+    """
+    if all(t is not None for t in tangents):
+        return linear.program.call(*linear.residuals, *tangents)
+    zeros = [jnp.zeros(t.shape, t.dtype) for t in linear.program.tangents]
+    moving = [i for i, t in enumerate(tangents) if t is not None]
+
+    def along(*parts):
+        full = list(zeros)
+        for i, part in zip(moving, parts, strict=True):
+            full[i] = part
+        return linear.program.call(*linear.residuals, *full)
+
+    at_zero = tuple(zeros[i] for i in moving)
+    return jax.jvp(along, at_zero, tuple(tangents[i] for i in moving))[1]
+
+
+def filled(linear: LinearMap, tangents: Arrays) -> list[Any]:
+    """The tangents with zeros for None."""
+    return [
+        jnp.zeros(shape.shape, shape.dtype) if t is None else t
+        for t, shape in zip(tangents, linear.program.tangents, strict=True)
+    ]
 
 
 def transpose(linear: LinearMap, cotangents: Arrays) -> list[Any]:
     """Pulls cotangents back: one backward pass."""
 
     def forward(*tangents):
-        return apply(linear, tangents)
+        return linear.program.call(*linear.residuals, *tangents)
 
     return list(
         jax.linear_transpose(forward, *linear.program.tangents)(list(cotangents))
@@ -149,7 +174,7 @@ def double_transpose(linear: LinearMap, tangents: Arrays) -> list[Any]:
     """
     outs = [abstract(out) for out in linear.program.jaxpr.out_avals]
     back = functools.partial(transpose, linear)
-    return jax.linear_transpose(back, outs)(list(tangents))[0]
+    return jax.linear_transpose(back, outs)(filled(linear, tangents))[0]
 
 
 def component(linear: LinearMap, index: int) -> tuple[LinearMap, tuple[bool, ...]]:

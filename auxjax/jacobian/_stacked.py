@@ -22,9 +22,10 @@ from auxjax._types import (
 )
 from auxjax.jacobian import _losses
 from auxjax.jacobian._build import task_jacobian
+from auxjax.jacobian._checks import check_index, check_weights
 from auxjax.jacobian._dense import dot_rows, gram
 from auxjax.jacobian._leaves import Layout
-from auxjax.jacobian._task_jacobian import TaskJacobian, check_index, check_weights
+from auxjax.jacobian._task_jacobian import TaskJacobian
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,6 +75,10 @@ class StackedJacobian:
         for rows, vector in zip(self._leaves(where), vectors, strict=True):
             total += dot_rows(rows, vector, self._dtype())
         return total
+
+    def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, ∇L_index⟩ `[T]` on the leaves in `where` (None: all)."""
+        return self.jvp(self.row(index), where)
 
     def rows(self, *, chunk_size: int | None = None) -> StackedGradients:
         """The gradients as they are; `chunk_size` has nothing to bound."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, ArrayLike, Float, Gradient, Mask, Params
-from auxjax.jacobian import _linear, _rows, _scales
+from auxjax.jacobian import _linear, _passes, _rows, _scales
+from auxjax.jacobian._checks import check_index, check_weights
 from auxjax.jacobian._dense import dot_rows, gram, inner
 from auxjax.jacobian._difference import central_difference
 from auxjax.jacobian._leaves import Layout
@@ -76,7 +78,7 @@ class TaskJacobian:
         everywhere = self._layout.mask(None)
         for scale, leaves in _scales.groups(self._scales, everywhere):
             total = weights if scale is None else weights * scale
-            pulled = _linear.transpose(self._linear, self._cotangents(total))
+            pulled = _passes.pull(self._linear, total)
             found.update((leaf, pulled[leaf]) for leaf in leaves)
         return self._layout.fill(found)
 
@@ -101,7 +103,7 @@ class TaskJacobian:
         Returns:
           `[T]`. The tangent pass runs in the parameters' precision.
         """
-        return self._contract(direction, where, self._push)
+        return self._contract(direction, self._layout.mask(where), self._push)
 
     def jvp_by_difference(
         self, direction: Gradient, *, epsilon: float = 0.01
@@ -127,9 +129,25 @@ class TaskJacobian:
         here = self._layout.pick(self.params)
 
         def push(part):
-            return central_difference(self._losses_at, here, part, epsilon)
+            full = _linear.filled(self._linear, part)
+            return central_difference(self._losses_at, here, full, epsilon)
 
-        return self._contract(direction, None, push)
+        return self._contract(direction, self._layout.mask(None), push)
+
+    def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
+        """⟨∇Lᵢ, ∇L_index⟩ for every task: one backward and one tangent pass.
+
+        Args:
+          index: the task whose gradient the others are compared with.
+          where: the leaves that count; None: all.
+
+        Returns:
+          `[T]`, row `index` of the Gramian.
+        """
+        direction = self.row(index)
+        both = zip(self._layout.mask(where), self._depends(index), strict=True)
+        mask = [a and b for a, b in both]
+        return self._contract(direction, mask, self._push)
 
     def rows(self, *, chunk_size: int | None = None) -> Any:
         """All gradients, stacked: T backward passes and T times the memory.
@@ -225,28 +243,28 @@ class TaskJacobian:
 
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
-        dependence = self.dependence()
-        counts = [sum(column) for column in zip(*dependence, strict=True)]
-        flags = [False] * len(self._layout.shapes)
-        for leaf, count in zip(self._layout.differentiable, counts, strict=True):
-            flags[leaf] = count >= 2
-        return self._layout.unflatten(flags)
+        each = [self._depends(index) for index in range(self.num_tasks)]
+        return self._bools([sum(column) >= 2 for column in zip(*each, strict=True)])
 
-    def dependence(self) -> list[tuple[bool, ...]]:
-        """`[T][leaf]`: which losses depend on which differentiable leaves."""
-        everywhere = range(len(self._layout.differentiable))
-        return [
-            tuple(leaf in row.leaves for leaf in everywhere) for row in self._all_rows()
-        ]
+    def depends(self, index: int) -> Any:
+        """The leaves that one loss depends on: a pytree of bools, fit for `where=`."""
+        check_index(index, self.num_tasks)
+        return self._bools(self._depends(index))
 
     def as_updates(self) -> Any:
         """What a transformation hands on: the Jacobian itself."""
         return self
 
-    @property
-    def _is_array(self) -> bool:
-        """Whether the map has one `[T]` output; else T scalars."""
-        return len(self._linear.program.jaxpr.out_avals) < self.num_tasks
+    def _depends(self, index: int) -> list[bool]:
+        """One bool a differentiable leaf."""
+        row = _rows.make_row(self._linear, index)
+        return [leaf in row.leaves for leaf in range(len(self._layout.differentiable))]
+
+    def _bools(self, flags: Sequence[bool]) -> Any:
+        """A pytree of bools from one a differentiable leaf."""
+        found = dict(zip(self._layout.differentiable, flags, strict=True))
+        leaves = [found.get(i, False) for i in range(len(self._layout.shapes))]
+        return self._layout.unflatten(leaves)
 
     def _all_rows(self) -> list[_rows.Row]:
         return [_rows.make_row(self._linear, i) for i in range(self.num_tasks)]
@@ -276,24 +294,12 @@ class TaskJacobian:
             if wanted[leaf]
         }
 
-    def _cotangents(self, weights: jax.Array) -> list[jax.Array]:
-        outs = self._linear.program.jaxpr.out_avals
-        if self._is_array:
-            return [weights.astype(outs[0].dtype)]
-        return [
-            weights[i].astype(out.dtype).reshape(out.shape)
-            for i, out in enumerate(outs)
-        ]
-
-    def _contract(self, direction, where: Mask | None, push) -> jax.Array:
+    def _contract(self, direction, wanted: Sequence[bool], push) -> jax.Array:
         """`push` of the direction, row scales applied, group of leaves by group."""
         tangents = self._layout.pick(direction)
         total = jnp.zeros_like(self.losses)
-        for scale, leaves in _scales.groups(self._scales, self._layout.mask(where)):
-            part = [
-                t if leaf in leaves else jnp.zeros_like(t)
-                for leaf, t in enumerate(tangents)
-            ]
+        for scale, leaves in _scales.groups(self._scales, tuple(wanted)):
+            part = [t if leaf in leaves else None for leaf, t in enumerate(tangents)]
             pushed = push(part).astype(total.dtype)
             total += pushed if scale is None else scale * pushed
         return total
@@ -305,42 +311,15 @@ class TaskJacobian:
             leaves[leaf] = value
         return self.at(self._layout.unflatten(leaves)).losses
 
-    def _push(self, tangents: list[jax.Array]) -> jax.Array:
+    def _push(self, tangents: list[Any]) -> jax.Array:
         """One tangent pass, `[T]`, by whichever way the losses allow."""
-        if _linear.has_forward_mode(self._linear):
-            return self._joined(_linear.apply(self._linear, tangents))
+        dtype = self.losses.dtype
         try:
-            return self._joined(_linear.double_transpose(self._linear, tangents))
-        except _linear.NOT_TRANSPOSABLE:
+            return _passes.push(self._linear, tangents, self.num_tasks, dtype)
+        except _passes.NoTangentPass:
             leaves = dataclasses.replace(self, _scales=())._stacked(None, None)
+            full = _linear.filled(self._linear, tangents)
             return sum(
-                (
-                    dot_rows(rows, tangents[leaf], self.losses.dtype)
-                    for leaf, rows in leaves.items()
-                ),
+                (dot_rows(rows, full[leaf], dtype) for leaf, rows in leaves.items()),
                 start=jnp.zeros_like(self.losses),
             )
-
-    def _joined(self, outputs: list[Any]) -> jax.Array:
-        if self._is_array:
-            return outputs[0]
-        dtype = self.losses.dtype
-        # A loss that depends on no parameter leaves a literal here, not an array.
-        return jnp.stack([jnp.asarray(out, dtype).reshape(()) for out in outputs])
-
-
-def check_index(index: int, num_tasks: int) -> None:
-    """A ValueError where there is no such task."""
-    if not 0 <= index < num_tasks:
-        raise ValueError(f"`index` should be in 0..{num_tasks - 1}. Found {index}.")
-
-
-def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
-    """`weights` as a `dtype` array, or a ValueError if it has not one entry a task."""
-    weights = jnp.asarray(weights)
-    if weights.shape != (num_tasks,):
-        raise ValueError(
-            f"`weights` should have shape ({num_tasks},), one a task. "
-            f"Found {weights.shape}."
-        )
-    return weights.astype(dtype)

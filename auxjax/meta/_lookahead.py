@@ -9,7 +9,7 @@ import jax
 import optax
 from jax.extend.core import Literal
 
-from auxjax._types import ArrayLike, Gradient, Params
+from auxjax._types import ArrayLike, Gradient, Mask, Params
 from auxjax.jacobian import Jacobian
 from auxjax.meta._differentiable import finite_slopes
 
@@ -22,12 +22,15 @@ class Lookahead(NamedTuple):
       updates: u, what the optimizer added.
       opt_state: the optimizer's state after the step.
       pull: d ↦ (∂u/∂g)ᵀ d, from a gradient at θ′ to one at g. For SGD, −α d.
+      reach: from the leaves where d may differ from zero, one bool a leaf, to those
+        where `pull(d)` may. The same for most; all of them if a global norm is taken.
     """
 
     params: Params
     updates: Gradient
     opt_state: Any
     pull: Callable[[Gradient], Gradient]
+    reach: Callable[[Mask], Mask]
 
 
 def lookahead(
@@ -72,7 +75,9 @@ def lookahead(
         updates, push, new_state = jax.linearize(update, gradient, has_aux=True)
     except _NO_DERIVATIVE as error:
         raise ValueError(_NEEDS_SLOPE.format("cannot be differentiated")) from error
-    _check_it_moves(push, gradient)
+    depends = _dependence(push, gradient)
+    if not any(map(any, depends)):
+        raise ValueError(_NEEDS_SLOPE.format("does not change with it (a sign, say)"))
     push = finite_slopes(push)
 
     def pull(d):
@@ -84,8 +89,16 @@ def lookahead(
                 _NEEDS_SLOPE.format("cannot be differentiated backwards")
             ) from error
 
+    def reach(where):
+        wanted = jax.tree.leaves(where(params) if callable(where) else where)
+        touched = [
+            any(w and row[leaf] for w, row in zip(wanted, depends, strict=True))
+            for leaf in range(len(wanted))
+        ]
+        return jax.tree.unflatten(jax.tree.structure(params), touched)
+
     ahead = optax.apply_updates(params, updates)
-    return Lookahead(ahead, updates, new_state, pull)
+    return Lookahead(ahead, updates, new_state, pull, reach)
 
 
 _NO_DERIVATIVE = (NotImplementedError, ValueError, TypeError, AssertionError)
@@ -96,12 +109,19 @@ _NEEDS_SLOPE = (
 )
 
 
-def _check_it_moves(push: Callable, gradient: Gradient) -> None:
-    """A ValueError where no output of a linear function depends on its input."""
+def _dependence(push: Callable, gradient: Gradient) -> list[list[bool]]:
+    """`[output leaf][input leaf]`: which outputs of a linear function change with what.
+
+    Args:
+      push: from a gradient to an update, linear.
+      gradient: its input, for the shapes.
+    """
     jaxpr = jax.make_jaxpr(push)(gradient).jaxpr
-    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
-    for eqn in reversed(jaxpr.eqns):
-        if needed & set(eqn.outvars):
-            needed |= {v for v in eqn.invars if not isinstance(v, Literal)}
-    if not needed & set(jaxpr.invars):
-        raise ValueError(_NEEDS_SLOPE.format("does not change with it (a sign, say)"))
+    found = []
+    for out in jaxpr.outvars:
+        needed = {out} if not isinstance(out, Literal) else set()
+        for eqn in reversed(jaxpr.eqns):
+            if needed & set(eqn.outvars):
+                needed |= {v for v in eqn.invars if not isinstance(v, Literal)}
+        found.append([v in needed for v in jaxpr.invars])
+    return found

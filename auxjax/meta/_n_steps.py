@@ -114,7 +114,7 @@ def first_order_n_step_meta_gradient(
     def step(carry, batch):
         params, state, total = carry
         jac = task_jacobian(losses, params, batch)
-        total -= step_size * jac.jvp(jac.row(0)).astype(total.dtype)  # Eq. 6
+        total -= step_size * jac.gramian_row(0).astype(total.dtype)  # Eq. 6
         updates, state = transform.update(jac.vjp(weights), state, params)
         return (optax.apply_updates(params, updates), state, total), None
 

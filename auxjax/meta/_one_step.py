@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from auxjax._types import Array, Float, Gradient
+from auxjax._types import Array, Float, Gradient, Mask
 from auxjax.jacobian import Jacobian, StackedJacobian
 from auxjax.meta._lookahead import Lookahead
 
 
 def exact_meta_gradient(
-    jac: Jacobian, ahead: Lookahead, meta_gradient: Gradient
+    jac: Jacobian,
+    ahead: Lookahead,
+    meta_gradient: Gradient,
+    where: Mask | None = None,
 ) -> Float[Array, " T"]:
     r"""∂M(θ′)/∂λ, exactly, for any optimizer, without a Hessian.
 
@@ -24,6 +27,8 @@ def exact_meta_gradient(
       jac: the Jacobian of the training losses at θ.
       ahead: the step from θ to θ′, from `lookahead`.
       meta_gradient: d, the gradient of the meta loss at θ′.
+      where: the leaves that the meta loss depends on; d is zero elsewhere, and what
+        follows from that is not computed. None: all.
 
     Returns:
       `[T]`. Price: one tangent pass.
@@ -31,7 +36,8 @@ def exact_meta_gradient(
     References:
       Liu et al., *Auto-λ*, arXiv 2202.03091, Eq. 4, 5 and the first lines of Eq. 7.
     """
-    return jac.jvp(ahead.pull(meta_gradient))
+    reached = None if where is None else ahead.reach(where)
+    return jac.jvp(ahead.pull(meta_gradient), reached)
 
 
 def finite_difference_meta_gradient(

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from auxjax._types import LossFn, Params
-from auxjax.jacobian import Jacobian, evaluate
+from auxjax.jacobian import Jacobian, evaluate, task_jacobian
 from auxjax.meta import (
     Lookahead,
     exact_meta_gradient,
@@ -146,9 +146,12 @@ def learn(
     ahead = lookahead(  # Eq. 4
         jac, state.weights * drawn, optimizer, state.opt_state, params, **extra_args
     )
-    d = jax.grad(_meta_loss)(ahead.params, meta_losses, settings.primary, jac)
+    meta = task_jacobian(
+        lambda p: (_meta_loss(p, meta_losses, settings.primary, jac),), ahead.params
+    )
+    d = meta.row(0)
     if settings.meta_gradient == "exact":
-        slope = exact_meta_gradient(jac, ahead, d)
+        slope = exact_meta_gradient(jac, ahead, d, where=meta.depends(0))
     else:
         slope = finite_difference_meta_gradient(jac, ahead, d, epsilon=settings.epsilon)
     slope = slope.astype(drawn.dtype) * drawn

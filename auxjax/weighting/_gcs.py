@@ -136,7 +136,7 @@ def scale_by_gcs(
         count = state.count + 1
         average = cosines = None
         if sign_is_enough:
-            gated = jac.jvp(jac.row(0), mask).astype(dtype)
+            gated = jac.gramian_row(0, mask).astype(dtype)
         else:
             find = layer_cosines if per_layer else cosine
             found = find(jac, mask).astype(dtype)
@@ -180,7 +180,7 @@ def gcs(
 
 def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
     """cos(∇L_main, ∇Lᵢ) `[T]` on the leaves in `where`; 0 where a gradient is zero."""
-    dots = jac.jvp(jac.row(0), where)
+    dots = jac.gramian_row(0, where)
     norms = jac.norms(where)
     return _safe_divide(dots, norms * norms[0])
 

@@ -159,7 +159,7 @@ def scale_by_olaux(
             history = push_history(history, jac, where, state.count)
             dots = mean_of_history(history, count, num_tasks, dtype)
         elif statistic == "n_step":
-            dots = inner_products(jac, where).astype(dtype)
+            dots = jac.gramian_row(0, where).astype(dtype)
         else:
             dots = jax.lax.cond(
                 is_last,
@@ -225,22 +225,9 @@ def _check_it_counts(statistic: str, smoothing: int) -> None:
         )
 
 
-def inner_products(jac: Jacobian, where: Mask | None = None) -> jax.Array:
-    """⟨∇L_main, ∇Lᵢ⟩ for every task `[T]`: one backward and one tangent pass.
-
-    Args:
-      jac: a `TaskJacobian` or a `StackedJacobian`.
-      where: the leaves that count; None: all.
-
-    Returns:
-      `[T]`; the first is ‖∇L_main‖².
-    """
-    return jac.jvp(jac.row(0), where)
-
-
 def _inner_products_of(source: Any, jac: Jacobian, num_tasks: int, where) -> jax.Array:
     """Inner products of another Jacobian where one is given, with its own scales."""
     if source is None:
-        return inner_products(jac, where)
+        return jac.gramian_row(0, where)
     other = source() if callable(source) else source
-    return inner_products(as_jacobian(other, num_tasks=num_tasks), where)
+    return as_jacobian(other, num_tasks=num_tasks).gramian_row(0, where)

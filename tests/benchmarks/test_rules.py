@@ -40,12 +40,12 @@ def test_every_step_makes_the_same_first_update(bench):
     from _rules_models import SMALL, make_model
 
     params, batch, losses = make_model("cnn", 2, SMALL)
-    steps = bench.make_steps(losses, 2)
+    steps = bench.make_steps(losses, params, 2)
     names = (bench.BASELINE, "sum_tasks()", "olaux(n=5)", "olaux(n=5), stacked")
     moved = {}
     for name in names:
-        tx, step = steps[name]
-        moved[name] = step(params, tx.init(params), batch)[0]
+        state, step = steps[name]
+        moved[name] = step(params, state, batch)[0]
     for name in names[1:]:
         chex.assert_trees_all_close(moved[name], moved[names[0]], rtol=1e-5, atol=1e-7)
 

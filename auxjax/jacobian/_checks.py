@@ -1,0 +1,27 @@
+"""The checks that both kinds of Jacobian make of what they are asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import ArrayLike
+
+
+def check_index(index: int, num_tasks: int) -> None:
+    """A ValueError where there is no such task."""
+    if not 0 <= index < num_tasks:
+        raise ValueError(f"`index` should be in 0..{num_tasks - 1}. Found {index}.")
+
+
+def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
+    """`weights` as a `dtype` array, or a ValueError if it has not one entry a task."""
+    weights = jnp.asarray(weights)
+    if weights.shape != (num_tasks,):
+        raise ValueError(
+            f"`weights` should have shape ({num_tasks},), one a task. "
+            f"Found {weights.shape}."
+        )
+    return weights.astype(dtype)

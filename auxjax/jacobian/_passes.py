@@ -1,0 +1,57 @@
+"""One backward or tangent pass of a linear map to T losses, however they come out.
+
+The map has T scalar outputs or, where the losses were computed as one array, a single
+`[T]` output.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from auxjax.jacobian import _linear
+
+
+class NoTangentPass(Exception):
+    """Neither forward mode nor the transpose of the backward pass exists."""
+
+
+def pull(linear: _linear.LinearMap, weights: jax.Array) -> list[Any]:
+    """Σᵢ wᵢ ∇Lᵢ, leaf by leaf: one backward pass."""
+    outs = linear.program.jaxpr.out_avals
+    if _is_array(linear, weights.shape[0]):
+        cotangents = [weights.astype(outs[0].dtype)]
+    else:
+        cotangents = [
+            weights[i].astype(out.dtype).reshape(out.shape)
+            for i, out in enumerate(outs)
+        ]
+    return _linear.transpose(linear, cotangents)
+
+
+def push(
+    linear: _linear.LinearMap, tangents: list[Any], num_tasks: int, dtype: Any
+) -> jax.Array:
+    """⟨∇Lᵢ, v⟩ for every task `[T]`: one tangent pass; None stands for zeros.
+
+    Raises:
+      NoTangentPass: where a `jax.custom_vjp` leaves neither way open.
+    """
+    if _linear.has_forward_mode(linear):
+        outputs = _linear.apply(linear, tangents)
+    else:
+        try:
+            outputs = _linear.double_transpose(linear, tangents)
+        except _linear.NOT_TRANSPOSABLE as error:
+            raise NoTangentPass from error
+    if _is_array(linear, num_tasks):
+        return outputs[0]
+    # A loss that depends on no parameter leaves a literal here, not an array.
+    return jnp.stack([jnp.asarray(out, dtype).reshape(()) for out in outputs])
+
+
+def _is_array(linear: _linear.LinearMap, num_tasks: int) -> bool:
+    """Whether the map has one `[T]` output; else T scalars."""
+    return len(linear.program.jaxpr.out_avals) < num_tasks

@@ -1,0 +1,20 @@
+"""The supervised step and loop: two streams of batches, one jitted scan an epoch.
+
+Auto-λ and its like ask for the losses on a second batch of the same training set. The
+room hands every rule both: rules that want one only pay for one. It knows none of
+them by name.
+"""
+
+from auxjax.supervised._loop import make_epoch, make_train
+from auxjax.supervised._step import StepMetrics, TrainState, init_state, make_step
+from auxjax.supervised._streams import epoch_indices
+
+__all__ = [
+    "StepMetrics",
+    "TrainState",
+    "epoch_indices",
+    "init_state",
+    "make_epoch",
+    "make_step",
+    "make_train",
+]
