@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, check_task_mask
 
 
 def sum_tasks() -> optax.GradientTransformationExtraArgs:
@@ -18,7 +18,7 @@ def sum_tasks() -> optax.GradientTransformationExtraArgs:
     Returns:
       An `optax.GradientTransformationExtraArgs` without state. Its update takes a
       `TaskJacobian` or stacked gradients `[T, *param]` and returns a pytree like the
-      parameters.
+      parameters. With `task_mask=` `[T]` it sums the tasks that are present.
 
     Raises:
       ValueError: from the update, for a gradient without a task axis.
@@ -39,9 +39,11 @@ def sum_tasks() -> optax.GradientTransformationExtraArgs:
         del params
         return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, **extra_args):
+    def update_fn(updates, state, params=None, *, task_mask=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params)
-        return jac.vjp(jnp.ones(jac.num_tasks)), state
+        present = check_task_mask(task_mask, jac.num_tasks)
+        ones = jnp.ones(jac.num_tasks)
+        return jac.vjp(ones if present is None else present), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

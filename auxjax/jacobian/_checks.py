@@ -25,3 +25,16 @@ def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
             f"Found {weights.shape}."
         )
     return weights.astype(dtype)
+
+
+def check_task_mask(task_mask: ArrayLike | None, num_tasks: int) -> jax.Array | None:
+    """A task mask as bools `[T]`, or a ValueError; None stays None."""
+    if task_mask is None:
+        return None
+    mask = jnp.asarray(task_mask)
+    if mask.shape != (num_tasks,) or mask.dtype != jnp.bool_:
+        raise ValueError(
+            f"`task_mask` should be bools of shape ({num_tasks},), one a task. "
+            f"Found {mask.dtype} of shape {mask.shape}."
+        )
+    return mask

@@ -80,10 +80,17 @@ class StackedJacobian:
         """⟨∇Lᵢ, ∇L_index⟩ `[T]` on the leaves in `where` (None: all)."""
         return self.jvp(self.row(index), where)
 
-    def rows(self, *, chunk_size: int | None = None) -> StackedGradients:
-        """The gradients as they are; `chunk_size` has nothing to bound."""
-        del chunk_size
-        return self.grads
+    def rows(
+        self, *, where: Mask | None = None, chunk_size: int | None = None
+    ) -> StackedGradients:
+        """The gradients as they are, None outside `where` (None: all)."""
+        del chunk_size  # it has nothing to bound
+        if where is None:
+            return self.grads
+        layout = self._layout()
+        wanted = dict(zip(layout.differentiable, layout.mask(where), strict=True))
+        leaves = enumerate(jax.tree.leaves(self.grads))
+        return layout.unflatten([x if wanted.get(i) else None for i, x in leaves])
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None

@@ -85,9 +85,9 @@ class TaskJacobian:
     def row(self, index: int) -> Gradient:
         """∇Lᵢ of one task: one backward pass that runs no other task's decoder."""
         check_index(index, self.num_tasks)
-        rows = [_rows.make_row(self._linear, index)]
-        (grads,) = self._pull(rows, None, lambda grads: grads, None)
-        return self._layout.fill(dict(zip(rows[0].leaves, grads, strict=True)))
+        row = _rows.make_row(self._linear, index)
+        (grads,) = _rows.row_by_row(self._pull([row], None, lambda grads: grads, None))
+        return self._layout.fill(dict(zip(row.leaves, grads, strict=True)))
 
     def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, v⟩ for every task: one tangent pass, whatever T.
@@ -149,16 +149,25 @@ class TaskJacobian:
         mask = [a and b for a, b in both]
         return self._contract(direction, mask, self._push)
 
-    def rows(self, *, chunk_size: int | None = None) -> Any:
+    def rows(self, *, where: Mask | None = None, chunk_size: int | None = None) -> Any:
         """All gradients, stacked: T backward passes and T times the memory.
 
         Args:
-          chunk_size: pull at most so many alike rows back at once.
+          where: the leaves that are wanted; None: all.
+          chunk_size: pull so many alike rows back at once; None: all on an
+            accelerator, one on a CPU, where that is faster.
 
         Returns:
-          A pytree like the parameters, leaves `[T, *param]`.
+          A pytree like the parameters, leaves `[T, *param]`; None outside `where`.
         """
-        return self._layout.fill(self._stacked(None, chunk_size), (self.num_tasks,))
+        if where is None:
+            return self._layout.fill(self._stacked(None, chunk_size), (self.num_tasks,))
+        found = self._stacked(where, chunk_size)
+        place = {leaf: k for k, leaf in enumerate(self._layout.differentiable)}
+        total = len(self._layout.shapes)
+        return self._layout.unflatten(
+            [found.get(place.get(i, -1)) for i in range(total)]
+        )
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None
@@ -167,7 +176,7 @@ class TaskJacobian:
 
         Args:
           where: the leaves that count (the shared ones, say); None: all.
-          chunk_size: pull at most so many alike rows back at once.
+          chunk_size: as in `rows`.
 
         Returns:
           `[T, T]`, accumulated in float32 or better.
@@ -182,7 +191,7 @@ class TaskJacobian:
 
         Args:
           where: the leaves that count; None: all.
-          chunk_size: pull at most so many alike rows back at once.
+          chunk_size: as in `rows`.
 
         Returns:
           `[T]`, accumulated in float32 or better.
@@ -195,9 +204,8 @@ class TaskJacobian:
                 total += inner(grad, grad, dtype)
             return total
 
-        return jnp.sqrt(
-            jnp.stack(self._pull(self._all_rows(), where, square, chunk_size))
-        )
+        pulled = self._pull(self._all_rows(), where, square, chunk_size)
+        return jnp.sqrt(jnp.stack(_rows.row_by_row(pulled)))
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> TaskJacobian:
         """diag(w) J, lazily: row i times `weights[i]`; costs nothing.
@@ -236,7 +244,7 @@ class TaskJacobian:
         less than the passes to come, as for two tasks; costs T× the memory.
         """
         rows = self._all_rows()
-        grads = self._pull(rows, None, lambda grads: grads, None)
+        grads = _rows.row_by_row(self._pull(rows, None, lambda grads: grads, None))
         leaves = [row.leaves for row in rows]
         linear = _linear.from_rows(self._linear.program, leaves, grads, self.losses)
         return dataclasses.replace(self, _linear=linear, _scales=())
@@ -279,18 +287,11 @@ class TaskJacobian:
 
     def _stacked(self, where: Mask | None, chunk_size) -> dict[int, jax.Array]:
         """`{leaf: [T, *param]}` for the leaves in `where`; absent rows are zero."""
-        rows = self._all_rows()
-        grads = self._pull(rows, where, lambda grads: grads, chunk_size)
+        pulled = self._pull(self._all_rows(), where, lambda grads: grads, chunk_size)
         wanted = self._layout.mask(where)
-        found = [
-            dict(zip([i for i in row.leaves if wanted[i]], grad, strict=True))
-            for row, grad in zip(rows, grads, strict=True)
-        ]
         return {
-            leaf: jnp.stack(
-                [g[leaf] if leaf in g else jnp.zeros(t.shape, t.dtype) for g in found]
-            )
-            for leaf, t in enumerate(self._linear.program.tangents)
+            leaf: _rows.stack_leaf(pulled, leaf, self.num_tasks, like)
+            for leaf, like in enumerate(self._linear.program.tangents)
             if wanted[leaf]
         }
 

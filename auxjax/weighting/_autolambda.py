@@ -11,6 +11,7 @@ from auxjax._types import Array, Key
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
 from auxjax.weighting._autolambda_step import check, learn, need_meta, start
+from auxjax.weighting._build import row_transform
 
 
 def scale_by_autolambda(
@@ -125,7 +126,7 @@ def scale_by_autolambda(
         state = state._replace(opt_state=ahead.opt_state)
         return jac.scale(state.weights).as_updates(), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def autolambda(
@@ -209,6 +210,7 @@ def autolambda(
             jac.scale(state.weights).as_updates(),
             state.aggregator_state,
             params,
+            losses=losses,
             **extra_args,
         )
         updates, opt_state = train.update(  # Eq. 6

@@ -19,6 +19,7 @@ from auxjax.meta import (
     finite_difference_meta_gradient,
     lookahead,
 )
+from auxjax.weighting._build import move
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
@@ -155,11 +156,9 @@ def learn(
     else:
         slope = finite_difference_meta_gradient(jac, ahead, d, epsilon=settings.epsilon)
     slope = slope.astype(drawn.dtype) * drawn
-    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        step, lambda_state = settings.lambda_optimizer.update(
-            slope, state.lambda_state, state.weights
-        )
-    weights = state.weights + step  # Eq. 5
+    weights, lambda_state = move(  # Eq. 5
+        settings.lambda_optimizer, slope, state.lambda_state, state.weights
+    )
     finite = jnp.all(jnp.isfinite(weights))
     keep = jnp.logical_and(finite, drawn > 0)  # [T]
 
@@ -192,7 +191,7 @@ def _meta_loss(
             f"Found {tuple(names)}."
         )
     chosen = [values[i] for i in primary]
-    wide = jnp.promote_types(jnp.result_type(*chosen), jnp.float32)
+    wide = weight_dtype(chosen)
     return sum((x.astype(wide) for x in chosen), jnp.zeros((), wide))
 
 

@@ -13,6 +13,7 @@ import optax
 from auxjax._types import Array, Float
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import weight_dtype
 
 
@@ -66,7 +67,7 @@ def scale_by_fixed(
             )
         return jac.scale(state.weights).as_updates(), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def fixed(

@@ -11,6 +11,7 @@ import optax
 from auxjax._types import Array, Float, Mask
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import Jacobian, as_jacobian, masked_leaves
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, weight_dtype
 
 
@@ -146,7 +147,7 @@ def scale_by_gcs(
         new_state = GCSState(count, weights, average, cosines)
         return jac.scale(weights, mask).as_updates(), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def gcs(

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_task_indices, need_losses
 
 
@@ -77,7 +78,7 @@ def scale_by_log_loss(
         scale = jnp.where(usable, 1.0 / jnp.where(usable, values, 1.0), 1.0)
         return jac.scale(scale).as_updates(), state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def _chosen(tasks: str | Sequence[int], num_tasks: int) -> np.ndarray:

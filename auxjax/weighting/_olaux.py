@@ -12,6 +12,7 @@ import optax
 from auxjax._types import Mask
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import Jacobian, as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
@@ -187,7 +188,7 @@ def scale_by_olaux(
         # The step itself is made with the weights of before (Algorithm 1).
         return jac.scale(state.weights).as_updates(), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def olaux(

@@ -12,6 +12,7 @@ import optax
 
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import move, row_transform
 from auxjax.weighting._checks import (
     check_finite,
     check_num_tasks,
@@ -192,10 +193,8 @@ def _uncertainty(
         values = need_losses(jac, rule).astype(state.weights.dtype)
         s = state.log_variance
         slope = regulariser_slope(s) - state.weights * values
-        with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-            step, optimizer_state = learn.update(slope, state.optimizer_state, s)
-        moved = s + step
+        moved, optimizer_state = move(learn, slope, state.optimizer_state, s)
         new_state = UncertaintyState(weights_of(moved), moved, optimizer_state)
         return jac.scale(state.weights).as_updates(), new_state
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return row_transform(init_fn, update_fn)

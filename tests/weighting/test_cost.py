@@ -71,5 +71,5 @@ def test_signs_alone_cost_no_more_than_olaux(price):
 
 
 def test_norms_are_what_makes_weighted_gcs_dear(price):
-    """T more backward passes: the count would show it if the others did that."""
-    assert price["weighted gcs", FEW] > 1.5 * price["gcs", FEW]
+    """T more backward passes, in a loop whose body the compiler counts once."""
+    assert price["weighted gcs", FEW] > 1.2 * price["gcs", FEW]

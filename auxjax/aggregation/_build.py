@@ -1,0 +1,163 @@
+"""How an aggregator is made of the few lines that are its paper's own.
+
+The rows of the shared parameters are written down once and handed to the method, which
+returns one gradient; parameters that a single task owns (its head) keep the plain sum
+of the rows, which is that task's own gradient, as the papers have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from auxjax._types import Mask, Params
+from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask
+
+Leaves = Sequence[jax.Array]
+"""The rows of some leaves, each `[T, *param]`."""
+
+Groups = str | Any | Callable[[Params], Any] | None
+"""Which leaves are aggregated together: None: all; `"leaf"`: each one alone; a pytree
+of labels that is a prefix of the parameters, or a function that makes one from them."""
+
+
+def from_weights(
+    weights: Callable[[jax.Array, jax.Array | None], jax.Array],
+    *,
+    where: Mask | None = None,
+    groups: Groups = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An aggregator Σ wᵢ∇Lᵢ whose weights follow from the Gramian.
+
+    Args:
+      weights: from the Gramian `[T, T]`, in float32 or better, and the task mask `[T]`
+        (bool; None: all tasks are present) to w `[T]`. The weights of absent tasks are
+        made 0 afterwards.
+      where: the shared parameters; None: found by themselves.
+      groups: which of them are aggregated together, each group with its own Gramian.
+    """
+
+    def reduce(leaves, present, state, losses):
+        del losses
+        w = weights(gramian_of(leaves), present)
+        return weighted_sum(w, leaves, present), state
+
+    return from_rows(reduce, where=where, groups=groups)
+
+
+def from_rows(
+    reduce: Callable[..., tuple[Leaves, Any]],
+    *,
+    init_group: Callable[[int], Any] = lambda _: (),
+    where: Mask | None = None,
+    groups: Groups = None,
+    num_tasks: int | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An aggregator that looks at the rows themselves, or remembers something.
+
+    Args:
+      reduce: `reduce(leaves, present, state, losses) -> (gradients, state)`: from the
+        rows of one group (a list of `[T, *param]`), the task mask `[T]` or None, the
+        group's state, and the losses `[T]` or None, to one gradient a leaf.
+      init_group: from the number of a group to its first state.
+      where: the shared parameters; None: found by themselves.
+      groups: which of them are aggregated together.
+      num_tasks: T, where the state's shape depends on it; None: any.
+
+    Returns:
+      An aggregating transformation; its state is a tuple, one entry a group.
+    """
+
+    def init_fn(params):
+        labels = _labels(groups, params)
+        return tuple(init_group(i) for i in range(len(dict.fromkeys(labels))))
+
+    def update_fn(
+        updates, state, params=None, *, losses=None, task_mask=None, **extra_args
+    ):
+        del extra_args
+        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        present = check_task_mask(task_mask, jac.num_tasks)
+        mask = jac.shared_mask() if where is None else where
+        rows, treedef = _flatten(jac.rows(where=mask))
+        labels = _labels(groups, params if params is not None else jac.row(0))
+        grads = _sum_of_rows(jac, present) if None in rows else list(rows)
+        new_state = list(state)
+        for number, label in enumerate(dict.fromkeys(labels)):
+            own = [
+                i for i, x in enumerate(rows) if x is not None and labels[i] == label
+            ]
+            if own:
+                found, new_state[number] = reduce(
+                    [rows[i] for i in own], present, state[number], jac.losses
+                )
+                for i, grad in zip(own, found, strict=True):
+                    grads[i] = grad.astype(rows[i].dtype)
+        return jax.tree.unflatten(treedef, grads), tuple(new_state)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def gramian_of(leaves: Leaves) -> jax.Array:
+    """J Jᵀ `[T, T]` of some rows, in float32 or better."""
+    num_tasks = leaves[0].shape[0]
+    wide = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
+    total = jnp.zeros((num_tasks, num_tasks), wide)
+    for leaf in leaves:
+        flat = leaf.reshape(num_tasks, -1).astype(wide)
+        total += jnp.matmul(flat, flat.T, precision="highest")
+    return total
+
+
+def weighted_sum(
+    weights: jax.Array, leaves: Leaves, present: jax.Array | None = None
+) -> list[jax.Array]:
+    """Σ wᵢ∇Lᵢ, leaf by leaf; absent tasks count nothing."""
+    if present is not None:
+        weights = jnp.where(present, weights, jnp.zeros_like(weights))
+
+    def contract(leaf):
+        wide = jnp.promote_types(leaf.dtype, jnp.float32)
+        flat = leaf.reshape(leaf.shape[0], -1).astype(wide)
+        total = jnp.matmul(weights.astype(wide), flat, precision="highest")
+        return total.reshape(leaf.shape[1:]).astype(leaf.dtype)
+
+    return [contract(leaf) for leaf in leaves]
+
+
+def _sum_of_rows(jac: Jacobian, present: jax.Array | None) -> list[Any]:
+    """The plain sum, leaf by leaf: the compiler drops what the method replaces."""
+    weights = jnp.ones(jac.num_tasks) if present is None else present
+    return jax.tree.leaves(jac.vjp(weights))
+
+
+def _flatten(tree: Any) -> tuple[list[Any], Any]:
+    return jax.tree.flatten(tree, is_leaf=lambda x: x is None)
+
+
+def _labels(groups: Groups, params: Params) -> list[Hashable]:
+    """One label a leaf of the parameters."""
+    if groups is None:
+        return [None] * len(jax.tree.leaves(params))
+    if isinstance(groups, str):
+        if groups != "leaf":
+            raise ValueError(
+                '`groups` should be None, "leaf", a pytree of labels or a function. '
+                f"Found {groups!r}."
+            )
+        return list(range(len(jax.tree.leaves(params))))
+    tree = groups(params) if callable(groups) else groups
+    try:
+        full = jax.tree.map(
+            lambda label, part: jax.tree.map(lambda _: label, part), tree, params
+        )
+    except ValueError as error:
+        raise ValueError(
+            "`groups` should be a pytree of labels that is a prefix of the parameters. "
+            f"Found {jax.tree.structure(tree)} for {jax.tree.structure(params)}."
+        ) from error
+    return jax.tree.leaves(full)
