@@ -164,10 +164,8 @@ class TaskJacobian:
             return self._layout.fill(self._stacked(None, chunk_size), (self.num_tasks,))
         found = self._stacked(where, chunk_size)
         place = {leaf: k for k, leaf in enumerate(self._layout.differentiable)}
-        total = len(self._layout.shapes)
-        return self._layout.unflatten(
-            [found.get(place.get(i, -1)) for i in range(total)]
-        )
+        everywhere = range(len(self._layout.shapes))
+        return self._layout.unflatten([found.get(place.get(i, -1)) for i in everywhere])
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None

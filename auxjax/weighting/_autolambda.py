@@ -10,8 +10,7 @@ import optax
 from auxjax._types import Array, Key
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._autolambda_step import check, learn, need_meta, start
-from auxjax.weighting._build import row_transform
+from auxjax.weighting._autolambda_step import check, draw, learn, need_meta, start
 
 
 def scale_by_autolambda(
@@ -117,16 +116,24 @@ def scale_by_autolambda(
         return start(settings, ahead_of, params)
 
     def update_fn(
-        updates, state, params=None, *, losses=None, meta_losses=None, **extra_args
+        updates,
+        state,
+        params=None,
+        *,
+        losses=None,
+        meta_losses=None,
+        task_mask=None,
+        **extra_args,
     ):
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         meta_losses = need_meta("scale_by_autolambda", params, meta_losses)
+        jac, drawn = draw(settings, state, jac, task_mask)
         del extra_args  # they are the trained optimizer's, not the lookahead's
-        ahead, state = learn(settings, ahead_of, jac, state, params, meta_losses)
+        ahead, state = learn(settings, ahead_of, jac, drawn, state, params, meta_losses)
         state = state._replace(opt_state=ahead.opt_state)
         return jac.scale(state.weights).as_updates(), state
 
-    return row_transform(init_fn, update_fn)
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def autolambda(
@@ -195,14 +202,22 @@ def autolambda(
         return state._replace(aggregator_state=aggregate.init(params))
 
     def update_fn(
-        updates, state, params=None, *, losses=None, meta_losses=None, **extra_args
+        updates,
+        state,
+        params=None,
+        *,
+        losses=None,
+        meta_losses=None,
+        task_mask=None,
+        **extra_args,
     ):
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         meta_losses = need_meta("autolambda", params, meta_losses)
         if num_tasks == 2 and not reuse_lookahead:
             jac = jac.materialize()  # two rows are less than what follows
+        jac, drawn = draw(settings, state, jac, task_mask)
         ahead, state = learn(
-            settings, train, jac, state, params, meta_losses, **extra_args
+            settings, train, jac, drawn, state, params, meta_losses, **extra_args
         )
         if reuse_lookahead:
             return ahead.updates, state._replace(opt_state=ahead.opt_state)

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from auxjax._types import LossFn, Params
-from auxjax.jacobian import Jacobian, evaluate, task_jacobian
+from auxjax.jacobian import Jacobian, check_task_mask, evaluate, task_jacobian
 from auxjax.meta import (
     Lookahead,
     exact_meta_gradient,
@@ -137,13 +137,13 @@ def learn(
     settings: Settings,
     optimizer: optax.GradientTransformation,
     jac: Jacobian,
+    drawn: jax.Array,
     state: AutoLambdaState,
     params: Params,
     meta_losses: LossFn,
     **extra_args: Any,
 ) -> tuple[Lookahead, AutoLambdaState]:
     """The step looked at, and the state with the new λ; `opt_state` is as it was."""
-    drawn = _draw(settings, state.count).astype(state.weights.dtype)
     ahead = lookahead(  # Eq. 4
         jac, state.weights * drawn, optimizer, state.opt_state, params, **extra_args
     )
@@ -195,15 +195,20 @@ def _meta_loss(
     return sum((x.astype(wide) for x in chosen), jnp.zeros((), wide))
 
 
-def _draw(settings: Settings, count: jax.Array) -> Any:
-    """One 1 or 0 a task, `[T]`: those that look ahead in this step are 1."""
-    num_tasks = settings.num_tasks
-    if settings.tasks_per_step == num_tasks:
-        return np.ones(num_tasks, np.float32)
-    key = jax.random.key(0) if settings.key is None else settings.key
-    key = jax.random.fold_in(key, count)
-    rank = jax.random.permutation(key, num_tasks)
-    return (rank < settings.tasks_per_step).astype(jnp.float32)
+def draw(
+    settings: Settings, state: AutoLambdaState, jac: Jacobian, task_mask: Any
+) -> tuple[Jacobian, jax.Array]:
+    """The rows of the tasks that are present, and a 1 or 0 a task `[T]`: who learns."""
+    num_tasks, dtype = settings.num_tasks, state.weights.dtype
+    drawn = jnp.ones(num_tasks, dtype)
+    if settings.tasks_per_step < num_tasks:
+        key = jax.random.key(0) if settings.key is None else settings.key
+        order = jax.random.permutation(jax.random.fold_in(key, state.count), num_tasks)
+        drawn = (order < settings.tasks_per_step).astype(dtype)
+    present = check_task_mask(task_mask, num_tasks)
+    if present is None:
+        return jac, drawn
+    return jac.scale(present), drawn * present.astype(dtype)
 
 
 def start(

@@ -12,7 +12,7 @@ import optax
 from auxjax.jacobian import as_jacobian, check_task_mask
 
 OF_TASKS = ("optimizer_state", "lambda_state")
-"""Fields whose leaves `[T]` belong to one task each, as the optimizers of weights do."""
+"""Fields whose leaves `[T]` belong to one task each: the optimizers of weights."""
 
 
 def row_transform(
@@ -35,7 +35,7 @@ def row_transform(
             return update_fn(updates, state, params, **extra_args)
         losses = extra_args.get("losses")
         jac = as_jacobian(updates, params, losses=losses)
-        present = check_task_mask(task_mask, jac.num_tasks)
+        present = jnp.asarray(check_task_mask(task_mask, jac.num_tasks))
         updates = jac.scale(present).as_updates()
         updates, new_state = update_fn(updates, state, params, **extra_args)
         return updates, _keep_absent(new_state, state, present)
