@@ -15,7 +15,7 @@ Stack your losses, the main task's first, and chain a rule into your optimizer:
 >>> params = optax.apply_updates(params, updates)
 """
 
-from auxjax.aggregation import sum_tasks
+from auxjax.aggregation import AccumulateState, accumulate_tasks, sum_tasks
 from auxjax.jacobian import (
     StackedJacobian,
     TaskJacobian,
@@ -43,12 +43,14 @@ from auxjax.weighting import (
     scale_by_olaux,
     scale_by_revised_uncertainty,
     scale_by_uncertainty,
+    task_metrics,
     uncertainty,
 )
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccumulateState",
     "AutoLambdaState",
     "FixedState",
     "GCSState",
@@ -56,6 +58,7 @@ __all__ = [
     "StackedJacobian",
     "TaskJacobian",
     "UncertaintyState",
+    "accumulate_tasks",
     "as_jacobian",
     "autolambda",
     "fixed",
@@ -74,5 +77,6 @@ __all__ = [
     "sum_tasks",
     "task_grads",
     "task_jacobian",
+    "task_metrics",
     "uncertainty",
 ]

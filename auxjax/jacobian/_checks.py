@@ -27,6 +27,14 @@ def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
     return weights.astype(dtype)
 
 
+def check_sketch(sketch: int, key: Any) -> None:
+    """A ValueError where norms cannot be estimated by so many random directions."""
+    if sketch < 1:
+        raise ValueError(f"`sketch` should be at least 1. Found {sketch}.")
+    if key is None:
+        raise ValueError("`key` should be given with `sketch`. Found None.")
+
+
 def check_task_mask(task_mask: ArrayLike | None, num_tasks: int) -> jax.Array | None:
     """A task mask as bools `[T]`, or a ValueError; None stays None."""
     if task_mask is None:

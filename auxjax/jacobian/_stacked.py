@@ -15,6 +15,7 @@ from auxjax._types import (
     ArrayLike,
     Float,
     Gradient,
+    Key,
     LossFn,
     Mask,
     Params,
@@ -22,7 +23,7 @@ from auxjax._types import (
 )
 from auxjax.jacobian import _losses
 from auxjax.jacobian._build import task_jacobian
-from auxjax.jacobian._checks import check_index, check_weights
+from auxjax.jacobian._checks import check_index, check_sketch, check_weights
 from auxjax.jacobian._dense import dot_rows, gram
 from auxjax.jacobian._leaves import Layout
 from auxjax.jacobian._task_jacobian import TaskJacobian
@@ -100,10 +101,17 @@ class StackedJacobian:
         return gram(self._leaves(where), self.num_tasks, self._dtype())
 
     def norms(
-        self, where: Mask | None = None, *, chunk_size: int | None = None
+        self,
+        where: Mask | None = None,
+        *,
+        chunk_size: int | None = None,
+        sketch: int | None = None,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, " T"]:
-        """‖∇Lᵢ‖₂ `[T]` on the leaves in `where` (None: all)."""
+        """‖∇Lᵢ‖₂ `[T]` on the leaves in `where` (None: all); always exact."""
         del chunk_size
+        if sketch is not None:
+            check_sketch(sketch, key)  # exact is cheaper than random here
         total = jnp.zeros(self.num_tasks, self._dtype())
         for rows in self._leaves(where):
             wide = rows.astype(self._dtype())

@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, ArrayLike, Float, Gradient, Mask, Params
+from auxjax._types import Array, ArrayLike, Float, Gradient, Key, Mask, Params
 from auxjax.jacobian import _linear, _passes, _rows, _scales
-from auxjax.jacobian._checks import check_index, check_weights
+from auxjax.jacobian._checks import check_index, check_sketch, check_weights
 from auxjax.jacobian._dense import dot_rows, gram, inner
 from auxjax.jacobian._difference import central_difference
 from auxjax.jacobian._leaves import Layout
+from auxjax.jacobian._sketch import root_mean_square
 from auxjax.jacobian._source import Source
 
 
@@ -103,7 +104,8 @@ class TaskJacobian:
         Returns:
           `[T]`. The tangent pass runs in the parameters' precision.
         """
-        return self._contract(direction, self._layout.mask(where), self._push)
+        tangents = self._layout.pick(direction)
+        return self._contract(tangents, self._layout.mask(where), self._push)
 
     def jvp_by_difference(
         self, direction: Gradient, *, epsilon: float = 0.01
@@ -132,7 +134,9 @@ class TaskJacobian:
             full = _linear.filled(self._linear, part)
             return central_difference(self._losses_at, here, full, epsilon)
 
-        return self._contract(direction, self._layout.mask(None), push)
+        return self._contract(
+            self._layout.pick(direction), self._layout.mask(None), push
+        )
 
     def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, ∇L_index⟩ for every task: one backward and one tangent pass.
@@ -144,10 +148,10 @@ class TaskJacobian:
         Returns:
           `[T]`, row `index` of the Gramian.
         """
-        direction = self.row(index)
+        tangents = self._layout.pick(self.row(index))
         both = zip(self._layout.mask(where), self._depends(index), strict=True)
         mask = [a and b for a, b in both]
-        return self._contract(direction, mask, self._push)
+        return self._contract(tangents, mask, self._push)
 
     def rows(self, *, where: Mask | None = None, chunk_size: int | None = None) -> Any:
         """All gradients, stacked: T backward passes and T times the memory.
@@ -183,17 +187,42 @@ class TaskJacobian:
         return gram(list(leaves.values()), self.num_tasks, self.losses.dtype)
 
     def norms(
-        self, where: Mask | None = None, *, chunk_size: int | None = None
+        self,
+        where: Mask | None = None,
+        *,
+        chunk_size: int | None = None,
+        sketch: int | None = None,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, " T"]:
-        """‖∇Lᵢ‖₂ for every task: T backward passes; no row is kept.
+        """‖∇Lᵢ‖₂ for every task: T backward passes, or a few tangent passes.
+
+        For v ~ N(0, I), ⟨∇Lᵢ, v⟩ has mean 0 and variance ‖∇Lᵢ‖², so one tangent pass
+        tells something of every task's norm:
+
+            ‖∇Lᵢ‖² ≈ 1/m Σ_{k≤m} ⟨∇Lᵢ, v_k⟩²
+
+        The *square* is unbiased, with a relative standard deviation of √(2/m): 141 %
+        for m = 1, 35 % for m = 16. It is for rules that average it over time.
 
         Args:
           where: the leaves that count; None: all.
           chunk_size: as in `rows`.
+          sketch: m, the number of tangent passes; None: exact, T backward passes.
+          key: of the random directions; needed with `sketch`.
 
         Returns:
           `[T]`, accumulated in float32 or better.
+
+        Raises:
+          ValueError: for a `sketch` below 1, or one without `key`.
         """
+        if sketch is not None:
+            check_sketch(sketch, key)
+            wanted = self._layout.mask(where)
+            shapes = self._linear.program.tangents
+            return root_mean_square(
+                lambda v: self._contract(v, wanted, self._push), shapes, sketch, key
+            )
         dtype = self.losses.dtype
 
         def square(grads):
@@ -293,9 +322,8 @@ class TaskJacobian:
             if wanted[leaf]
         }
 
-    def _contract(self, direction, wanted: Sequence[bool], push) -> jax.Array:
-        """`push` of the direction, row scales applied, group of leaves by group."""
-        tangents = self._layout.pick(direction)
+    def _contract(self, tangents, wanted: Sequence[bool], push) -> jax.Array:
+        """`push` of a direction, row scales applied, group of leaves by group."""
         total = jnp.zeros_like(self.losses)
         for scale, leaves in _scales.groups(self._scales, tuple(wanted)):
             part = [t if leaf in leaves else None for leaf, t in enumerate(tangents)]

@@ -9,6 +9,7 @@ from auxjax.weighting._autolambda_step import AutoLambdaState
 from auxjax.weighting._fixed import FixedState, fixed, scale_by_fixed
 from auxjax.weighting._gcs import GCSState, gcs, gcs_weights, scale_by_gcs
 from auxjax.weighting._log_loss import scale_by_log_loss
+from auxjax.weighting._metrics import task_metrics
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
 from auxjax.weighting._uncertainty import (
     UncertaintyState,
@@ -37,5 +38,6 @@ __all__ = [
     "scale_by_olaux",
     "scale_by_revised_uncertainty",
     "scale_by_uncertainty",
+    "task_metrics",
     "uncertainty",
 ]

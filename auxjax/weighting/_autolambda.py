@@ -225,7 +225,8 @@ def autolambda(
             jac.scale(state.weights).as_updates(),
             state.aggregator_state,
             params,
-            losses=losses,
+            losses=jac.losses,
+            task_mask=task_mask,
             **extra_args,
         )
         updates, opt_state = train.update(  # Eq. 6

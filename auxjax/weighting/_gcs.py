@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Float, Mask
+from auxjax._types import Array, Float, Key, Mask
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import Jacobian, as_jacobian, masked_leaves
+from auxjax.jacobian import as_jacobian
 from auxjax.weighting._build import row_transform
-from auxjax.weighting._checks import check_num_tasks, weight_dtype
+from auxjax.weighting._checks import check_at_least, check_num_tasks, weight_dtype
+from auxjax.weighting._cosines import cosine, layer_cosines, sketched_cosine
 
 
 class GCSState(NamedTuple):
@@ -22,6 +23,8 @@ class GCSState(NamedTuple):
     weights: jax.Array  # [T] float, those of the last update; the main task's is 1
     average: Any  # [T] float, moving average before debiasing, or None
     cosines: Any  # [T] float, debiased; None where only signs are needed
+    squares: Any  # with `sketch`: [T] float, moving average of ‖∇Lᵢ‖²; else None
+    key: Any  # with `sketch`: of its random directions; else None
 
 
 def gcs_weights(
@@ -54,6 +57,8 @@ def scale_by_gcs(
     where: Mask | None = None,
     *,
     num_tasks: int = 2,
+    sketch: int | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Gates auxiliary rows by their cosine with the main task's gradient.
 
@@ -66,7 +71,8 @@ def scale_by_gcs(
 
     The default needs only the sign of an inner product, which one tangent pass gives
     for all tasks: it costs what OL-AUX does, whatever T. A threshold other than 0,
-    `weighted`, `ema` and `per_layer` need norms: T backward passes.
+    `weighted`, `ema` and `per_layer` need norms: T backward passes. With `ema` the
+    norms can be estimated instead (`sketch`): then the price is the same for any T.
 
     The variant of the paper's Atari experiments is
     `scale_by_gcs(weighted=True, threshold=0.02, ema=0.999, per_layer=True)`.
@@ -81,16 +87,22 @@ def scale_by_gcs(
       where: the shared parameters; None: the leaves that at least two losses depend
         on (a `TaskJacobian` knows them; of stacked gradients, all leaves).
       num_tasks: T, main task included.
+      sketch: estimate ‖∇Lᵢ‖² by so many tangent passes along random directions, and
+        average the estimates with the decay `ema` too; the main task's is exact. None:
+        exact norms.
+      key: of the random directions; None: `jax.random.key(0)`.
 
     Returns:
       A row transform, Jacobian → Jacobian; its state has `weights` `[T]`, and
       `cosines` `[T]` unless only signs were needed. Price: one backward pass of the
-      main task and one tangent pass; T backward passes more where norms are needed;
+      main task and one tangent pass; T backward passes more where norms are needed
+      (`sketch` tangent passes if they are estimated);
       T backward passes in all, the final sum included, for `per_layer` or two tasks,
       whose rows are written down.
 
     Raises:
-      ValueError: for a threshold outside [-1, 1], ema outside [0, 1), num_tasks < 2;
+      ValueError: for a threshold outside [-1, 1], ema outside [0, 1), num_tasks < 2, a
+        sketch without `ema` (nothing would average its noise) or with `per_layer`;
         from the update, where the number of tasks is not `num_tasks`.
 
     Example:
@@ -115,6 +127,13 @@ def scale_by_gcs(
         raise ValueError(f"`threshold` should be in [-1, 1]. Found {threshold}.")
     if not 0.0 <= ema < 1.0:
         raise ValueError(f"`ema` should be in [0, 1). Found {ema}.")
+    if sketch is not None:
+        check_at_least("sketch", sketch, 1)
+        if not ema or per_layer:
+            raise ValueError(
+                "`sketch` should be given with `ema` above 0 and `per_layer=False`. "
+                f"Found {ema} and {per_layer}."
+            )
     sign_is_enough = not (weighted or threshold or ema or per_layer)
 
     def init_fn(params):
@@ -125,6 +144,8 @@ def scale_by_gcs(
             weights=jnp.ones(num_tasks, dtype),
             average=None if sign_is_enough else zeros,
             cosines=None if sign_is_enough else zeros,
+            squares=None if sketch is None else zeros,
+            key=None if sketch is None else _first_key(key),
         )
 
     def update_fn(updates, state, params=None, **extra_args):
@@ -136,15 +157,23 @@ def scale_by_gcs(
         dtype = state.weights.dtype
         count = state.count + 1
         average = cosines = None
+        squares, new_key = state.squares, state.key
         if sign_is_enough:
             gated = jac.gramian_row(0, mask).astype(dtype)
         else:
-            find = layer_cosines if per_layer else cosine
-            found = find(jac, mask).astype(dtype)
+            debias = 1 - ema ** count.astype(dtype)
+            if sketch is not None:
+                new_key, own = jax.random.split(state.key)
+                found, squares = sketched_cosine(
+                    jac, mask, state.squares, ema, debias, sketch, own
+                )
+            else:
+                find = layer_cosines if per_layer else cosine
+                found = find(jac, mask).astype(dtype)
             average = ema * state.average + (1 - ema) * found
-            gated = cosines = average / (1 - ema ** count.astype(dtype))
+            gated = cosines = average / debias
         weights = gcs_weights(gated, weighted=weighted, threshold=threshold)
-        new_state = GCSState(count, weights, average, cosines)
+        new_state = GCSState(count, weights, average, cosines, squares, new_key)
         return jac.scale(weights, mask).as_updates(), new_state
 
     return row_transform(init_fn, update_fn)
@@ -158,6 +187,8 @@ def gcs(
     where: Mask | None = None,
     *,
     num_tasks: int = 2,
+    sketch: int | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """GCS as an update: `optax.chain(scale_by_gcs(...), sum_tasks())`.
 
@@ -168,6 +199,8 @@ def gcs(
       per_layer: average the leaves' cosines.
       where: the shared parameters; None: found by themselves.
       num_tasks: T, main task included.
+      sketch: estimate norms by so many tangent passes; needs `ema`.
+      key: of their random directions.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
@@ -175,35 +208,18 @@ def gcs(
     Raises:
       ValueError: as `scale_by_gcs`.
     """
-    rows = scale_by_gcs(weighted, threshold, ema, per_layer, where, num_tasks=num_tasks)
+    rows = scale_by_gcs(
+        weighted,
+        threshold,
+        ema,
+        per_layer,
+        where,
+        num_tasks=num_tasks,
+        sketch=sketch,
+        key=key,
+    )
     return optax.chain(rows, sum_tasks())
 
 
-def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
-    """cos(∇L_main, ∇Lᵢ) `[T]` on the leaves in `where`; 0 where a gradient is zero."""
-    dots = jac.gramian_row(0, where)
-    norms = jac.norms(where)
-    return _safe_divide(dots, norms * norms[0])
-
-
-def layer_cosines(jac: Jacobian, where: Mask | None = None) -> jax.Array:
-    """The mean over leaves of each leaf's cosine with the main task's, `[T]`.
-
-    Where `where` picks no leaf it is 0, as a gradient of zero has it.
-    """
-    rows: Any = jac.rows()
-    first = jax.tree.map(lambda x: x[0], rows)
-    leaves = masked_leaves(rows, first, where)
-    dtype = weight_dtype(leaves)
-    total = jnp.zeros(jac.num_tasks, dtype)
-    for leaf in leaves:
-        flat = leaf.reshape(jac.num_tasks, -1).astype(dtype)
-        norms = jnp.sqrt(jnp.sum(flat * flat, axis=1))
-        dots = jnp.sum(flat * flat[:1], axis=1)
-        total += _safe_divide(dots, norms * norms[0])
-    return total / max(len(leaves), 1)
-
-
-def _safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
-    """X / y, and 0 where y is 0."""
-    return jnp.where(y > 0, x / jnp.where(y > 0, y, 1), 0)
+def _first_key(key: Any) -> Any:
+    return jax.random.key(0) if key is None else key
