@@ -196,13 +196,9 @@ class TaskJacobian:
     ) -> Float[Array, " T"]:
         """‖∇Lᵢ‖₂ for every task: T backward passes, or a few tangent passes.
 
-        For v ~ N(0, I), ⟨∇Lᵢ, v⟩ has mean 0 and variance ‖∇Lᵢ‖², so one tangent pass
-        tells something of every task's norm:
-
-            ‖∇Lᵢ‖² ≈ 1/m Σ_{k≤m} ⟨∇Lᵢ, v_k⟩²
-
-        The *square* is unbiased, with a relative standard deviation of √(2/m): 141 %
-        for m = 1, 35 % for m = 16. It is for rules that average it over time.
+        With `sketch`, ‖∇Lᵢ‖² ≈ 1/m Σ_{k≤m} ⟨∇Lᵢ, v_k⟩² for random v_k ~ N(0, I): the
+        *square* is unbiased, with a relative standard deviation of √(2/m), 141 % for
+        m = 1 and 35 % for m = 16. It is for rules that average it over time.
 
         Args:
           where: the leaves that count; None: all.
