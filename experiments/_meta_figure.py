@@ -80,18 +80,18 @@ def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
     axis.plot([], [], "ko", label="float64")
     axis.plot([], [], "ko", markerfacecolor="none", label="float32")
     axis.set(xscale="log", title=title, xlabel="relative error (0 drawn at 1e-17)")
+    axis.set_xticks([10.0**power for power in range(-16, 3, 4)])
     axis.grid(color="0.92")
     axis.legend(fontsize=8, loc="upper right")
 
 
 def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
     """A line a method; dashed over N steps."""
-    styles = line_styles([method for _, method in LINES])
+    shown = [line for line in LINES if line[1] not in (FIRST, LAST)]
+    styles = line_styles(list(dict.fromkeys(method for _, method in shown)))
     counts = sorted({row["tasks"] for row in rows})
     axis.axhline(1, color="0.6", linewidth=1)
-    for many, method in LINES:
-        if method in (FIRST, LAST):
-            continue
+    for many, method in shown:
         y = [
             row[quantity]
             for row in rows

@@ -21,11 +21,11 @@ SELDOM = 8  # T tangents through N steps are slow: timed in every eighth turn on
 
 
 class Optimizer(NamedTuple):
-    """What trains, and α of the approximations that need one."""
+    """What trains, and Eq. 6's α; None: leave Eq. 6 out."""
 
     name: str
     transform: optax.GradientTransformation
-    step_size: float
+    step_size: float | None
 
 
 def measure(

@@ -131,16 +131,19 @@ def one_step_methods(losses: Callable, optimizer: Any) -> dict[str, Callable]:
 
 
 def n_step_methods(
-    losses: Callable, optimizer: Any, step_size: float
+    losses: Callable, optimizer: Any, step_size: float | None
 ) -> dict[str, Callable]:
-    """What is compared over N steps; the baseline first."""
+    """What is compared over N steps; without α nothing of first order."""
     methods = {
         BASELINE: by_hand,
         FORWARD: in_forward_mode,
         TRUTH: by_brute_force,
-        FIRST_ORDER: functools.partial(in_first_order, step_size),
-        META_BATCH: functools.partial(in_first_order_of_meta_batch, step_size),
     }
+    if step_size is not None:
+        methods |= {
+            FIRST_ORDER: functools.partial(in_first_order, step_size),
+            META_BATCH: functools.partial(in_first_order_of_meta_batch, step_size),
+        }
     return _bind(methods, losses, optimizer)
 
 

@@ -1,4 +1,4 @@
-"""The tables of `meta_gradients.py`, on the screen and in Markdown."""
+"""The tables of `meta_gradients.py`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from _meta_methods import BASELINE, FIRST, FIRST_ORDER, LAST, META_BATCH
 
-from auxjax.run import print_table, table_markdown
+from auxjax.run import table_markdown
 
 NOTE = f"""\
 Error: ‖found − truth‖ / ‖truth‖. The truth is reverse over reverse in float64, at the \
@@ -34,7 +34,10 @@ def tables(rows: dict[str, list[dict]]) -> dict[str, list[dict]]:
     for row in rows["others"]:
         where = f"{row['model'].upper()}, {row['tasks']} tasks, {steps(row['steps'])}"
         found.setdefault(f"Other optimizers: {where}", []).append(row)
-    compared = {title: compare(part) for title, part in found.items()}
+    compared = {
+        title: compare(part, "optimizer" if title.startswith("Other") else "tasks")
+        for title, part in found.items()
+    }
     by_epsilon = {"One-step finite difference: error by ε": widen(rows["epsilons"])}
     where = {"Where it was measured": [_plain(row) for row in rows["points"]]}
     return compared | by_epsilon | where
@@ -45,9 +48,8 @@ def steps(number: int) -> str:
     return "one step" if number == 1 else f"{number} steps"
 
 
-def compare(rows: Sequence[dict]) -> list[dict]:
-    """A line a number of tasks (or optimizer) and method; precisions side by side."""
-    key = "tasks" if len({row["optimizer"] for row in rows}) == 1 else "optimizer"
+def compare(rows: Sequence[dict], key: str) -> list[dict]:
+    """A line a value of `key` and method; precisions side by side."""
     found: dict[Any, dict] = {}
     for row in rows:
         found.setdefault((row[key], row["method"]), {})[row["dtype"]] = row
@@ -97,12 +99,6 @@ def _error(value: float) -> str:
 
 def _plain(row: dict) -> dict:
     return {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items()}
-
-
-def show(found: dict[str, list[dict]]) -> None:
-    """Prints the tables."""
-    for title, table in found.items():
-        print_table(table, title)
 
 
 def markdown(facts: dict[str, Any], found: dict[str, list[dict]]) -> str:

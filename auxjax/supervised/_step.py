@@ -11,6 +11,7 @@ import optax
 
 from auxjax._types import Array, Key, LossFn, Params
 from auxjax.jacobian import TaskJacobian, task_jacobian
+from auxjax.weighting import task_metrics
 
 
 class TrainState(NamedTuple):
@@ -110,7 +111,7 @@ def make_step(
         train_key, second_key = step_keys(state)
         # As arguments and not in a closure: rules take the same Jacobian elsewhere.
         args = arguments(state, batch, train_key)
-        jac = task_jacobian(losses, state.params, *args, has_aux=has_state)
+        jac: Any = task_jacobian(losses, state.params, *args, has_aux=has_state)
         second_args = arguments(state, second_batch, second_key)
 
         def meta_losses(params):
@@ -132,7 +133,7 @@ def make_step(
             step=state.step + 1,
             key=state.key,
         )
-        weights = _weights(opt_state, jac.num_tasks)
+        weights = task_metrics(opt_state).get("weights")
         return new_state, StepMetrics(jac.losses, weights)
 
     return step
@@ -164,20 +165,3 @@ def _in_order(values: Any, names: tuple[str, ...]) -> Any:
         return values
     named = {str(name): value for name, value in values.items()}
     return {name: named[name] for name in names}
-
-
-def _weights(opt_state: Any, num_tasks: int) -> jax.Array | None:
-    """The rule's weights, where its state has any.
-
-    A parameter may be called `weights` too, and the optimizer holds its momentum: a
-    rule's are a field, of one number a task.
-    """
-    found = optax.tree.get_all_with_path(
-        opt_state,
-        "weights",
-        filtering=lambda path, value: (
-            isinstance(path[-1], optax.tree_utils.NamedTupleKey)
-            and jnp.shape(value) == (num_tasks,)
-        ),
-    )
-    return found[0][1] if found else None

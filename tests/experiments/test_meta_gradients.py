@@ -1,0 +1,194 @@
+"""The comparison of meta-gradients: its files, and whether its yardsticks are right."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The experiment's modules."""
+    sys.path.insert(0, str(EXPERIMENTS))
+    import _meta_measure
+    import _meta_methods
+    import _meta_problem
+    import meta_gradients
+
+    yield {
+        "main": meta_gradients,
+        "measure": _meta_measure,
+        "methods": _meta_methods,
+        "problem": _meta_problem,
+    }
+    sys.path.remove(str(EXPERIMENTS))
+
+
+@pytest.fixture(scope="module")
+def smoke(scripts, tmp_path_factory):
+    """The folder of a smoke run, and the numbers in it."""
+    out = tmp_path_factory.mktemp("smoke")
+    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
+        scripts["main"].main(["--smoke", "--models", "mlp", "--out", str(out)])
+    return out, json.loads((out / "meta_gradients.json").read_text())
+
+
+def test_a_smoke_run_writes_tables_numbers_and_figure(smoke):
+    out, found = smoke
+    assert found["command"].startswith("python experiments/meta_gradients.py --smoke")
+    assert found["machine"]["cores"] >= 1
+    text = (out / "meta_gradients.md").read_text()
+    assert "## MLP, one step" in text
+    assert "## MLP, 2 steps" in text
+    assert "| 3 | finite difference |" in text
+    assert "| adam | exact |" in text
+    assert (out / "meta_gradients.png").stat().st_size > 20_000
+    methods = {(row["steps"], row["method"]) for row in found["costs"]}
+    assert len(methods) == 4 + 7
+    assert len(found["costs"]) == 2 * len(methods)  # both precisions
+
+
+def test_the_exact_ones_are_exact_in_float64(smoke):
+    """With momentum and decay, and with Adam."""
+    rows = smoke[1]["costs"] + smoke[1]["others"]
+    exact = [r for r in rows if r["method"] in ("exact", "exact, forward mode")]
+    assert len(exact) == 8
+    for row in exact:
+        assert row["error"] < (1e-10 if row["dtype"] == "float64" else 1e-3), row
+        assert row["cosine"] > 0.99999
+
+
+def test_the_truth_itself_is_checked(smoke):
+    assert [row["check"] < 1e-5 for row in smoke[1]["points"]] == [True, True]
+
+
+def test_prices_are_relative_to_equal_weighting(smoke):
+    for row in smoke[1]["costs"]:
+        assert row["ms"] > 0
+        if row["method"] == "equal weighting":
+            assert row["time ratio"] == row["memory ratio"] == row["total ratio"] == 1
+            assert "error" not in row
+        elif row["method"] == "exact":
+            assert row["total ratio"] > 1
+
+
+def test_without_kinks_the_finite_difference_errs_by_epsilon_squared(smoke):
+    errors = {
+        row["epsilon"]: row["error"]
+        for row in smoke[1]["epsilons"]
+        if row["model"] == "mlp, tanh" and row["dtype"] == "float64"
+    }
+    assert errors[0.01] / errors[0.001] == pytest.approx(100, rel=0.1)
+
+
+def test_smoke_leaves_the_default_folder_alone(scripts, smoke, monkeypatch, capsys):
+    main = scripts["main"]
+    rows = {k: smoke[1][k] for k in ("costs", "others", "epsilons", "points")}
+    monkeypatch.setattr(main, "collect", lambda *args: rows)
+    before = {path: path.stat().st_mtime_ns for path in main.RESULTS.iterdir()}
+    main.main(["--smoke"])
+    assert "reverse over reverse" in capsys.readouterr().out
+    after = {path: path.stat().st_mtime_ns for path in main.RESULTS.iterdir()}
+    assert after == before
+
+
+def test_error_and_cosine_by_hand(scripts):
+    methods = scripts["methods"]
+    assert methods.relative_error([3.0, 4.0], [3.0, 0.0]) == pytest.approx(4 / 3)
+    assert methods.relative_error([1.0, 2.0], [1.0, 2.0]) == 0
+    assert methods.cosine([3.0, 4.0], [2.0, 0.0]) == pytest.approx(0.6)
+
+
+def test_the_tasks_are_sets_of_five_digits(scripts):
+    problem = scripts["problem"]
+    table = problem.groupings(40)
+    assert table.shape == (39, 10)
+    assert (table.sum(axis=1) == 5).all()
+    both = np.concatenate([table, 1 - table])  # a set and its rest are one task
+    assert len({tuple(row) for row in both}) == 78
+    np.testing.assert_array_equal(problem.groupings(3), table[:2])
+    with pytest.raises(scripts["problem"].RunError, match="Found 200"):
+        problem.groupings(200)
+
+
+@pytest.mark.parametrize("model", ["mlp", "vgg"])
+def test_an_ignorant_model_has_the_losses_of_guessing(scripts, model):
+    problem = scripts["problem"]
+    params = problem.init(model, 3, problem.SMALL)
+    params = jax.tree.map(jnp.zeros_like, params)
+    side = 16 if model == "vgg" else 8
+    batch = np.ones((4, side, side), np.float32), np.arange(4, dtype=np.int32)
+    found = problem.make_losses(model, 3)(params, batch)
+    np.testing.assert_allclose(found, np.log([10, 2, 2]), rtol=1e-6)
+
+
+def bowls(params, batch):
+    """Two quadratic losses whose minima the batch moves."""
+    return jnp.sum((params - batch) ** 2), jnp.sum((params + 2 * batch) ** 2)
+
+
+START = jnp.array([1.0, -1.0])
+BATCHES = jnp.array([[0.5, 0.0], [0.0, 0.25], [1.0, 1.0]])
+META = jnp.array([0.2, 0.1])
+
+
+def quadratic(scripts):
+    sgd = optax.sgd(0.1)
+    problem = scripts["problem"].Problem(bowls, START, sgd.init(START), BATCHES, META)
+    return problem, scripts["measure"].Optimizer("sgd", sgd, 0.1)
+
+
+def walk():
+    """θ_j and every task's gradient there; λ = 0.1 for both, α = 0.1."""
+    theta, path = np.array([1.0, -1.0]), []
+    for batch in np.asarray(BATCHES, np.float64):
+        rows = np.stack([2 * (theta - batch), 2 * (theta + 2 * batch)])
+        path.append((theta, rows))
+        theta = theta - 0.1 * 0.1 * rows.sum(axis=0)
+    return path, theta
+
+
+def test_each_approximation_is_what_it_says(scripts):
+    problem, optimizer = quadratic(scripts)
+    measure, path = scripts["measure"], walk()[0]
+    args = measure.arguments(problem, "float32")
+    programs = measure.compile_methods(problem, optimizer, args)
+    rows = measure.measure_methods(*programs, args, turns=1)
+    found = {row["method"]: grads for row, grads in rows if row["steps"] == 3}
+    meta, end = np.asarray(META, np.float64), walk()[1]
+
+    def toward(theta):
+        return 2 * (theta - meta)  # ∇M
+
+    expected = {
+        "first order, Eq. 6": -0.1 * sum(rows @ rows[0] for _, rows in path),
+        "first order, meta batch": -0.1 * sum(r @ toward(theta) for theta, r in path),
+        "exact, first step only": -0.1 * path[0][1] @ toward(path[1][0]),
+        "exact, last step only": -0.1 * path[2][1] @ toward(end),
+    }
+    # θ_N - θ* shrinks by 1 - αΣλᵢ2 = 0.96 a step, and with it what a weight did.
+    decay = [0.96**2, 0.96, 1.0]
+    expected["exact, forward mode"] = -0.1 * sum(
+        k * r @ toward(end) for k, (_, r) in zip(decay, path, strict=True)
+    )
+    expected["reverse over reverse"] = expected["exact, forward mode"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+    assert found["equal weighting"] is None
+
+
+def test_a_cast_problem_keeps_its_integers(scripts):
+    tree = {"x": np.ones(2, np.float32), "count": np.zeros((), np.int32)}
+    with jax.enable_x64(True):
+        found = scripts["problem"].cast(tree, "float64")
+    assert {k: v.dtype.name for k, v in found.items()} == {
+        "x": "float64",
+        "count": "int32",
+    }
