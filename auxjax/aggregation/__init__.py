@@ -1,10 +1,55 @@
 """Jacobian -> gradient: how the rows become one update. One paper a file."""
 
 from auxjax.aggregation._accumulate import AccumulateState, accumulate_tasks
+from auxjax.aggregation._aligned_mtl import aligned_mtl, aligned_mtl_weights
+from auxjax.aggregation._cagrad import cagrad, cagrad_weights
+from auxjax.aggregation._con_fig import con_fig, con_fig_weights
+from auxjax.aggregation._dualproj import dualproj, dualproj_weights
+from auxjax.aggregation._fairgrad import fairgrad, fairgrad_weights
+from auxjax.aggregation._graddrop import GradDropState, graddrop, graddrop_rows
+from auxjax.aggregation._gradvac import GradVacState, gradvac, gradvac_weights
+from auxjax.aggregation._imtl_g import imtl_g, imtl_g_weights
+from auxjax.aggregation._mean import mean_tasks
+from auxjax.aggregation._mgda import mgda, mgda_weights
+from auxjax.aggregation._nash_mtl import nash_mtl, nash_mtl_weights
+from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
+from auxjax.aggregation._sdmgrad import SDMGradState, sdmgrad, sdmgrad_weights
 from auxjax.aggregation._sum import sum_tasks
+from auxjax.aggregation._upgrad import upgrad, upgrad_weights
 
 __all__ = [
     "AccumulateState",
+    "GradDropState",
+    "GradVacState",
+    "PCGradState",
+    "SDMGradState",
     "accumulate_tasks",
+    "aligned_mtl",
+    "aligned_mtl_weights",
+    "cagrad",
+    "cagrad_weights",
+    "con_fig",
+    "con_fig_weights",
+    "dualproj",
+    "dualproj_weights",
+    "fairgrad",
+    "fairgrad_weights",
+    "graddrop",
+    "graddrop_rows",
+    "gradvac",
+    "gradvac_weights",
+    "imtl_g",
+    "imtl_g_weights",
+    "mean_tasks",
+    "mgda",
+    "mgda_weights",
+    "nash_mtl",
+    "nash_mtl_weights",
+    "pcgrad",
+    "pcgrad_weights",
+    "sdmgrad",
+    "sdmgrad_weights",
     "sum_tasks",
+    "upgrad",
+    "upgrad_weights",
 ]

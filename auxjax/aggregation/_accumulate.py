@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, wide
 
 
 class AccumulateState(NamedTuple):
@@ -74,15 +74,15 @@ def accumulate_tasks(
 
     def init_fn(params):
         def zeros(x):
-            wide = jnp.promote_types(jnp.result_type(x), jnp.float32)
-            return jnp.zeros((num_tasks, *jnp.shape(x)), wide)
+            dtype = wide(jnp.result_type(x))
+            return jnp.zeros((num_tasks, *jnp.shape(x)), dtype)
 
         rows = jax.tree.map(zeros, params)
-        wide = jnp.result_type(*jax.tree.leaves(rows))
+        dtype = wide(*(x.dtype for x in jax.tree.leaves(rows)))
         return AccumulateState(
             mini_step=jnp.zeros((), jnp.int32),
             rows=rows,
-            losses=jnp.zeros(num_tasks, wide),
+            losses=jnp.zeros(num_tasks, dtype),
             inner_state=transform.init(params),
         )
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Mask, Params
-from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask
+from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask, wide
 
 Leaves = Sequence[jax.Array]
 """The rows of some leaves, each `[T, *param]`."""
@@ -84,8 +84,10 @@ def from_rows(
         present = check_task_mask(task_mask, jac.num_tasks)
         mask = jac.shared_mask() if where is None else where
         rows, treedef = _flatten(jac.rows(where=mask))
+        rows = [None if x is None else jnp.asarray(x) for x in rows]  # NumPy's, too
         labels = _labels(groups, params if params is not None else jac.row(0))
-        grads = _sum_of_rows(jac, present) if None in rows else list(rows)
+        is_whole = all(x is not None for x in rows)
+        grads = list(rows) if is_whole else _sum_of_rows(jac, present)
         new_state = list(state)
         for number, label in enumerate(dict.fromkeys(labels)):
             own = [
@@ -105,10 +107,10 @@ def from_rows(
 def gramian_of(leaves: Leaves) -> jax.Array:
     """J Jᵀ `[T, T]` of some rows, in float32 or better."""
     num_tasks = leaves[0].shape[0]
-    wide = jnp.promote_types(jnp.result_type(*leaves), jnp.float32)
-    total = jnp.zeros((num_tasks, num_tasks), wide)
+    dtype = wide(*(leaf.dtype for leaf in leaves))
+    total = jnp.zeros((num_tasks, num_tasks), dtype)
     for leaf in leaves:
-        flat = leaf.reshape(num_tasks, -1).astype(wide)
+        flat = leaf.reshape(num_tasks, -1).astype(dtype)
         total += jnp.matmul(flat, flat.T, precision="highest")
     return total
 
@@ -121,9 +123,9 @@ def weighted_sum(
         weights = jnp.where(present, weights, jnp.zeros_like(weights))
 
     def contract(leaf):
-        wide = jnp.promote_types(leaf.dtype, jnp.float32)
-        flat = leaf.reshape(leaf.shape[0], -1).astype(wide)
-        total = jnp.matmul(weights.astype(wide), flat, precision="highest")
+        dtype = wide(leaf.dtype)
+        flat = leaf.reshape(leaf.shape[0], -1).astype(dtype)
+        total = jnp.matmul(weights.astype(dtype), flat, precision="highest")
         return total.reshape(leaf.shape[1:]).astype(leaf.dtype)
 
     return [contract(leaf) for leaf in leaves]

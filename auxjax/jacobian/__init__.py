@@ -10,7 +10,7 @@ from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._checks import check_task_mask
 from auxjax.jacobian._dependence import shared_mask
 from auxjax.jacobian._leaves import masked_leaves
-from auxjax.jacobian._losses import evaluate
+from auxjax.jacobian._losses import evaluate, wide
 from auxjax.jacobian._stacked import (
     Jacobian,
     StackedJacobian,
@@ -30,4 +30,5 @@ __all__ = [
     "shared_mask",
     "task_grads",
     "task_jacobian",
+    "wide",
 ]

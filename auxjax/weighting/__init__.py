@@ -6,11 +6,28 @@
 
 from auxjax.weighting._autolambda import autolambda, scale_by_autolambda
 from auxjax.weighting._autolambda_step import AutoLambdaState
+from auxjax.weighting._auxilearn import AuxiLearnState, auxilearn, scale_by_auxilearn
+from auxjax.weighting._auxinash import AuxiNashState, auxinash, scale_by_auxinash
+from auxjax.weighting._bargain import auxinash_weights
+from auxjax.weighting._dwa import DWAState, dwa, scale_by_dwa
+from auxjax.weighting._equal import EqualState, equal, scale_by_equal
+from auxjax.weighting._famo import FAMOState, famo, scale_by_famo
 from auxjax.weighting._fixed import FixedState, fixed, scale_by_fixed
 from auxjax.weighting._gcs import GCSState, gcs, gcs_weights, scale_by_gcs
+from auxjax.weighting._gls import GLSState, gls, scale_by_gls
+from auxjax.weighting._gradnorm import GradNormState, gradnorm, scale_by_gradnorm
+from auxjax.weighting._imtl_l import IMTLLState, imtl_l, scale_by_imtl_l
 from auxjax.weighting._log_loss import scale_by_log_loss
 from auxjax.weighting._metrics import task_metrics
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
+from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
+from auxjax.weighting._slgrad import (
+    SLGradState,
+    scale_by_slgrad,
+    slgrad,
+    slgrad_weights,
+)
+from auxjax.weighting._stch import STCHState, scale_by_stch, stch
 from auxjax.weighting._uncertainty import (
     UncertaintyState,
     revised_uncertainty,
@@ -21,23 +38,58 @@ from auxjax.weighting._uncertainty import (
 
 __all__ = [
     "AutoLambdaState",
+    "AuxiLearnState",
+    "AuxiNashState",
+    "DWAState",
+    "EqualState",
+    "FAMOState",
     "FixedState",
     "GCSState",
+    "GLSState",
+    "GradNormState",
+    "IMTLLState",
     "OLAuxState",
+    "RLWState",
+    "SLGradState",
+    "STCHState",
     "UncertaintyState",
     "autolambda",
+    "auxilearn",
+    "auxinash",
+    "auxinash_weights",
+    "dwa",
+    "equal",
+    "famo",
     "fixed",
     "gcs",
     "gcs_weights",
+    "gls",
+    "gradnorm",
+    "imtl_l",
     "olaux",
     "revised_uncertainty",
+    "rlw",
     "scale_by_autolambda",
+    "scale_by_auxilearn",
+    "scale_by_auxinash",
+    "scale_by_dwa",
+    "scale_by_equal",
+    "scale_by_famo",
     "scale_by_fixed",
     "scale_by_gcs",
+    "scale_by_gls",
+    "scale_by_gradnorm",
+    "scale_by_imtl_l",
     "scale_by_log_loss",
     "scale_by_olaux",
     "scale_by_revised_uncertainty",
+    "scale_by_rlw",
+    "scale_by_slgrad",
+    "scale_by_stch",
     "scale_by_uncertainty",
+    "slgrad",
+    "slgrad_weights",
+    "stch",
     "task_metrics",
     "uncertainty",
 ]

@@ -1,0 +1,266 @@
+"""SDMGrad: the least conflicting direction in the neighbourhood of the mean."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from auxjax._types import Array, Bool, Float, Mask
+from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._keys import keys_of_groups
+from auxjax.aggregation._spectrum import divide, dot, everybody, only, share
+from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask
+
+
+class SDMGradState(NamedTuple):
+    """State of `sdmgrad`, one a group."""
+
+    weights: jax.Array  # [T] float, w on the simplex, where the next update starts
+    key: jax.Array  # [] typed key, split at every update
+
+
+def sdmgrad_weights(
+    gramian: Float[Array, "T T"],
+    weights: Float[Array, " T"],
+    *,
+    lam: float = 0.3,
+    learning_rate: float = 10.0,
+    momentum: float = 0.5,
+    num_steps: int = 20,
+    present: Bool[Array, " T"] | None = None,
+) -> tuple[Float[Array, " T"], Float[Array, " T"]]:
+    r"""The weights of the rows, and where projected descent has brought w.
+
+        w ← Π(w − β A (w + λ/T)),  `num_steps` times                  (Algorithm 1)
+
+    with A an estimate of J Jᵀ, divided by the square of the mean gradient norm, and Π
+    the projection onto the simplex; the weights of the rows are (w + λ/T) / (1 + λ).
+    At rest, w minimises ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖².
+
+    Args:
+      gramian: A. Two independent batches, J₁ J₂ᵀ, make it unbiased; it need neither be
+        symmetric nor positive.
+      weights: w, where to start.
+      lam: λ, how much the mean gradient counts: 0 is MGDA, ∞ the mean.
+      learning_rate: β.
+      momentum: of the descent, heavy ball, at rest when it starts.
+      num_steps: S.
+      present: the task mask; None: all.
+
+    Returns:
+      The weights of the rows `[T]`, which sum to 1, and w `[T]`; absent tasks' w stays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> gramian = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> auxjax.sdmgrad_weights(gramian, jnp.array([0.5, 0.5]))[0].tolist()
+      [0.5, 0.5]
+
+    References:
+      Xiao, Ban, Ji, *Direction-oriented Multi-objective Learning: Simple and Provable
+      Stochastic Algorithms*, NeurIPS 2023, arXiv 2305.18409, Algorithm 1.
+    """
+    here = everybody(present, gramian)
+    matrix = only(here, gramian)
+    mean = share(here, gramian)
+    size = dot(mean, jnp.sqrt(jnp.maximum(jnp.diagonal(matrix), 0.0)))
+    size = jnp.where(size > 0, size**2, jnp.max(jnp.abs(matrix)))
+    matrix = divide(matrix, size)
+
+    old = weights.astype(gramian.dtype)
+    w = _descend(matrix, old, mean, here, lam, learning_rate, momentum, num_steps)
+    rows = (w + lam * mean) / (1.0 + lam)
+    return rows, jnp.where(here, w, old).astype(weights.dtype)
+
+
+def sdmgrad(
+    num_tasks: int = 2,
+    *,
+    lam: float = 0.3,
+    learning_rate: float = 10.0,
+    momentum: float = 0.5,
+    num_steps: int = 20,
+    objectives: int | None = None,
+    key: Array | None = None,
+    where: Mask | None = None,
+    groups: Groups = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""The least conflicting direction that keeps to the mean gradient, made unbiased.
+
+        min over the simplex of ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖²,   g = (Σᵢ wᵢ∇Lᵢ + λ ∇L̄) / (1 + λ)
+
+    by a few steps of projected descent an update; see `sdmgrad_weights`.
+
+    The Gramian of one batch is a biased estimate, so the paper draws independent ones.
+    The update takes their Jacobians as extra arguments:
+
+    | given | w follows | g is made of |
+    |---|---|---|
+    | nothing | J Jᵀ of `updates` | `updates` |
+    | `second_jacobian=` | J J₂ᵀ | `updates` |
+    | `second_jacobian=`, `third_jacobian=` | J₂ J₃ᵀ (Algorithm 1) | `updates` |
+
+    Args:
+      num_tasks: T, main task included.
+      lam: λ, how much the mean gradient counts: 0 is MGDA, ∞ the mean.
+      learning_rate: of w, whose problem is scaled to a mean gradient norm of 1.
+      momentum: of w.
+      num_steps: steps of w an update.
+      objectives: n, sample so many tasks at every update (SDMGrad-OS): the others' rows
+        are zero, the gradient is multiplied by T/n. All rows are computed
+        nevertheless; to save them, see `task_mask=`. None: all tasks.
+      key: a typed key for that sampling; None: `jax.random.key(0)`.
+      where: the shared parameters; None: those that at least two losses depend on.
+        Elsewhere the rows of `updates` are summed.
+      groups: which parameters are aggregated together, each group with its own w;
+        None: all; `"leaf"`: each leaf alone; a pytree of labels or a function.
+
+    Returns:
+      An aggregator, Jacobian → gradient, whose state holds w and a key for every group:
+      T backward passes for each Jacobian.
+
+    Raises:
+      ValueError: for arguments out of range; from the update, for another number of
+        tasks, or a third Jacobian without a second.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> tx = auxjax.sdmgrad(lam=1.0)
+      >>> grads = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+      >>> g, state = tx.update(grads, tx.init(jnp.zeros(2)))
+      >>> g.tolist(), state[0].weights.tolist()
+      ([0.5, 0.5], [0.5, 0.5])
+
+    References:
+      Xiao, Ban, Ji, *Direction-oriented Multi-objective Learning: Simple and Provable
+      Stochastic Algorithms*, NeurIPS 2023, arXiv 2305.18409, Algorithms 1 and 2.
+
+    Paper and code:
+      | | Algorithm 1 | authors' code | here |
+      |---|---|---|---|
+      | g | G w + λ g₀ | divided by 1 + λ | as the code: λ moves no learning rate |
+      | w's descent | SGD | SGD 10, momentum 0.5, 20 steps | as the code; `momentum=0` |
+      | A | as it is | divided by the squared mean norm | as the code |
+      | SDMGrad-OS | n tasks | each task with probability n/T | n tasks |
+    """
+    _check(num_tasks, lam, learning_rate, momentum, num_steps, objectives)
+    key_of = keys_of_groups(key)
+    unbiased = 1.0 if objectives is None else num_tasks / objectives
+
+    def init_group(number):
+        return SDMGradState(jnp.full(num_tasks, 1.0 / num_tasks), key_of(number))
+
+    def reduce(leaves, present, state, losses):
+        del losses
+        blocks = leaves[0].shape[0] // num_tasks  # the batches' rows, one below another
+        present = None if present is None else present[:num_tasks]
+        grads = gramian_of(leaves).reshape(blocks, num_tasks, blocks, num_tasks)
+        cross = grads[max(blocks - 2, 0), :, blocks - 1]  # of the last two batches
+        next_key, now = jax.random.split(state.key)
+        sampled = None
+        if objectives is not None:
+            sampled = jax.random.permutation(now, num_tasks) < objectives
+            cross = only(sampled, cross)
+        rows, w = sdmgrad_weights(
+            cross,
+            state.weights,
+            lam=lam,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            num_steps=num_steps,
+            present=present,
+        )
+        if sampled is not None:
+            rows = jnp.where(sampled, rows * unbiased, 0.0)
+        first = [leaf[:num_tasks] for leaf in leaves]
+        return weighted_sum(rows, first, present), SDMGradState(w, next_key)
+
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        second_jacobian=None,
+        third_jacobian=None,
+        task_mask=None,
+        **extra_args,
+    ):
+        del extra_args
+        if third_jacobian is not None and second_jacobian is None:
+            raise ValueError(
+                "`second_jacobian` should be given with `third_jacobian`. Found None."
+            )
+        given = [x for x in (second_jacobian, third_jacobian) if x is not None]
+        first, *others = [
+            as_jacobian(x, params, num_tasks=num_tasks) for x in (updates, *given)
+        ]
+        present = check_task_mask(task_mask, num_tasks)
+        shared = first.shared_mask() if where is None else where
+        if others:  # their rows must not reach the heads
+            here = jnp.ones(num_tasks, bool) if present is None else present
+            present = jnp.concatenate([here, *[jnp.zeros_like(here)] * len(others)])
+            updates = _stack([first, *others])
+        aggregator = from_rows(reduce, where=shared, groups=groups)
+        return aggregator.update(updates, state, params, task_mask=present)
+
+    init_fn = from_rows(reduce, init_group=init_group, groups=groups).init
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")  # compiled but once
+def _descend(matrix, w, mean, here, lam, learning_rate, momentum, num_steps):
+    """The projected descent of w, from the point of the simplex nearest to it."""
+
+    def step(carry, _):
+        w, velocity = carry
+        velocity = momentum * velocity + dot(matrix, w + lam * mean)
+        return (onto_simplex(w - learning_rate * velocity, here), velocity), None
+
+    start = (onto_simplex(w, here), jnp.zeros_like(w))
+    return jax.lax.scan(step, start, length=num_steps)[0][0]
+
+
+def onto_simplex(x: jax.Array, present: jax.Array) -> jax.Array:
+    """The nearest point of the present tasks' simplex; absent tasks get 0."""
+    largest = jnp.max(jnp.where(present, x, -jnp.inf))
+    largest = jnp.where(jnp.isfinite(largest), largest, 0.0)
+    x = jnp.where(present, x - largest, -2.0)  # what lies 1 below the largest is cut
+    ordered = jnp.sort(x, descending=True)
+    count = jnp.arange(1, x.shape[0] + 1).astype(x.dtype)
+    excess = (jnp.cumsum(ordered) - 1.0) / count
+    last = jnp.sum(ordered > excess) - 1  # how many stay above 0
+    return jnp.maximum(x - excess[last], 0.0)
+
+
+def _stack(jacobians: list[Jacobian]) -> Any:
+    """The batches' rows, one below another: leaves `[batches · T, *param]`."""
+
+    def stack(*rows):
+        if rows[0].dtype == jax.dtypes.float0:
+            return np.concatenate([np.asarray(x) for x in rows])
+        return jnp.concatenate(rows)
+
+    return jax.tree.map(stack, *[jac.rows() for jac in jacobians])
+
+
+def _check(num_tasks, lam, learning_rate, momentum, num_steps, objectives) -> None:
+    for name, value in (("num_tasks", num_tasks), ("num_steps", num_steps)):
+        if value < 1:
+            raise ValueError(f"`{name}` should be at least 1. Found {value}.")
+    if lam < 0:
+        raise ValueError(f"`lam` should be at least 0. Found {lam}.")
+    if learning_rate <= 0:
+        raise ValueError(f"`learning_rate` should be above 0. Found {learning_rate}.")
+    if not 0 <= momentum < 1:
+        raise ValueError(f"`momentum` should be in [0, 1). Found {momentum}.")
+    if objectives is not None and not 1 <= objectives <= num_tasks:
+        raise ValueError(
+            f"`objectives` should be in 1..{num_tasks}. Found {objectives}."
+        )

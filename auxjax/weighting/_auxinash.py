@@ -1,0 +1,229 @@
+"""AuxiNash: the tasks bargain, and what each may ask for is learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from auxjax._types import Mask
+from auxjax.aggregation import sum_tasks
+from auxjax.jacobian import as_jacobian
+from auxjax.meta import implicit_meta_gradient
+from auxjax.weighting._bargain import auxinash_weights
+from auxjax.weighting._build import move
+from auxjax.weighting._checks import check_finite, check_num_tasks, weight_dtype
+from auxjax.weighting._meta_loss import (
+    check_implicit,
+    main_gradient,
+    need_losses_elsewhere,
+    need_meta,
+)
+from auxjax.weighting._tasks import present_rows, where_tasks
+
+
+class AuxiNashState(NamedTuple):
+    """State of `scale_by_auxinash`."""
+
+    count: jax.Array  # [] int32, updates made
+    weights: jax.Array  # [T] float, α of the last update
+    preference: jax.Array  # [T] float, p, of the next one; sums to 1
+    meta_gradient: jax.Array  # [T] float, ∂M/∂α when p last moved
+    optimizer_state: Any  # of the optimizer of p
+
+
+def scale_by_auxinash(
+    num_tasks: int = 2,
+    *,
+    every: int = 25,
+    optimizer: optax.GradientTransformation | None = None,
+    preference: Sequence[float | int] | None = None,
+    min_preference: float = 1e-4,
+    where: Mask | None = None,
+    solver: str = "neumann",
+    num_terms: int = 4,
+    step_size: float = 0.01,
+    damping: float = 0.0,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Scales row i by αᵢ, the outcome of a bargain in which task i has the power pᵢ.
+
+        J Jᵀ α = p / α,   α > 0
+
+    With equal powers this is Nash-MTL; every task gets a share of the step along its
+    own gradient, αᵢ⟨∇Lᵢ, Σα_j∇L_j⟩ = pᵢ. The powers follow the main task's loss M on
+    other data, twice by the implicit function theorem:
+
+        ∂M/∂p = (∂α/∂p)ᵀ ∂M/∂α,   ∂α/∂p = (G + diag(p/α²))⁻¹ diag(1/α)
+        ∂M/∂αᵢ = −⟨v, ∇Lᵢ⟩,       v = (Σ αᵢ∇²Lᵢ)⁻¹ ∇M
+
+    after which p is clipped at `min_preference` and scaled to sum to 1. The nearer θ is
+    to where the gradients cancel, the larger α becomes: the authors clip the step.
+
+    Args:
+      num_tasks: T, main task included.
+      every: p moves in every so many-th update.
+      optimizer: how p follows its gradient; None: `optax.sgd(5e-3, momentum=0.9)`.
+      preference: p at the start; None: 1/T each.
+      min_preference: the least power a task may have.
+      where: the parameters whose gradients bargain; None: the leaves that at least two
+        losses depend on. All of a row is scaled by its α.
+      solver: `"neumann"` or `"cg"`; this and what follows as in
+        `auxjax.meta.implicit_meta_gradient`.
+      num_terms: terms of the series, or steps of conjugate gradients.
+      step_size: of the series; it should be below 2 over the largest curvature.
+      damping: added to the Hessian's diagonal.
+
+    Returns:
+      A row transform, Jacobian → Jacobian; its state's `weights` `[T]` are α of the
+      last step; a p that moves counts from the next step on. The update needs `params`,
+      a TaskJacobian, and `meta_losses=`, a function of the parameters that returns all
+      T losses on other data, the main task's first. Price: T backward passes; when p
+      moves, the main task's forward and backward pass, `num_terms` Hessian products and
+      a tangent pass more. With a task mask those present bargain among themselves and
+      keep what power they have together.
+
+    Raises:
+      ValueError: for num_tasks < 2, every < 1, powers that are not T numbers at or
+        above `min_preference` > 0, and as `implicit_meta_gradient`; from the update,
+        where something is missing or the gradients are stacked.
+
+    A step of p that is not finite is not made; α stays as it was where the gradients
+    are not finite.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> def losses(p):
+      ...     return 0.5 * (p[0] - 4.0) ** 2, 0.5 * (p[1] - 2.0) ** 2
+      >>> tx = auxjax.auxinash(2, where=[True, True])
+      >>> params = [jnp.zeros(()), jnp.zeros(())]
+      >>> jac = auxjax.task_jacobian(losses, params)
+      >>> step, state = tx.update(jac, tx.init(params), params, meta_losses=losses)
+      >>> [round(float(x), 4) for x in step]  # √½ along each, whatever their lengths
+      [-0.7071, -0.7071]
+
+    References:
+      Shamsian et al., *Auxiliary Learning as an Asymmetric Bargaining Game*, ICML 2023,
+      arXiv 2301.13501: Gα = p/α, and its Algorithm 1. Nash-MTL: Navon et al., arXiv
+      2202.01017.
+
+    Paper and code:
+      | | released code | here |
+      |---|---|---|
+      | Σp | T | 1: α is √T times smaller |
+      | α | 20 convex programs | Newton, to rounding |
+      | the series | 4 terms, not times α = 1e-4, of the shared part | as `step_size` |
+      | clipping | the step and ∂M/∂p at norm 1 | chain `optax.clip_by_global_norm` |
+    """
+    check_num_tasks(num_tasks)
+    implicit = check_implicit(every, solver, num_terms, step_size, damping)
+    first = _check_preference(preference, num_tasks, min_preference)
+    learn = optax.sgd(5e-3, momentum=0.9) if optimizer is None else optimizer
+
+    def init_fn(params):
+        start = jnp.asarray(first, weight_dtype(params))
+        return AuxiNashState(
+            count=jnp.zeros((), jnp.int32),
+            weights=jnp.ones_like(start),
+            preference=start,
+            meta_gradient=jnp.zeros_like(start),
+            optimizer_state=learn.init(start),
+        )
+
+    def learned(jac, state, alpha, bargain, powers, present, params, meta_losses):
+        """The powers and their optimizer's state, one step on, and ∂M/∂α."""
+        d = main_gradient("scale_by_auxinash", meta_losses, params, jac)
+        alpha = jnp.where(present, alpha, jnp.zeros_like(alpha))
+        found = implicit_meta_gradient(jac, alpha, d, **implicit).astype(alpha.dtype)
+        (slope,) = jax.vjp(bargain, powers)[1](found)
+        p = state.preference
+        moved, optimizer_state = move(learn, slope, state.optimizer_state, powers)
+        moved = _among(jnp.maximum(moved, min_preference), present)
+        moved = moved * jnp.sum(jnp.where(present, p, jnp.zeros_like(p)))
+        among = jnp.logical_and(present, jnp.all(jnp.isfinite(moved)))
+        before = (p, state.optimizer_state)
+        return *where_tasks(among, (moved, optimizer_state), before), found
+
+    def update_fn(
+        updates,
+        state,
+        params=None,
+        *,
+        present,
+        losses=None,
+        meta_losses=None,
+        **extra_args,
+    ):
+        del extra_args
+        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        jac = need_losses_elsewhere("scale_by_auxinash", jac)
+        need_meta("scale_by_auxinash", params, meta_losses)
+        dtype = state.weights.dtype
+        gramian = jac.gramian(jac.shared_mask() if where is None else where)
+        powers = _among(state.preference, present)
+
+        def bargain(p):
+            return auxinash_weights(gramian, p).astype(dtype)
+
+        alpha = bargain(powers)
+        alpha = jnp.where(jnp.all(jnp.isfinite(alpha)), alpha, state.weights)
+        count = state.count + 1
+        p, optimizer_state, meta_gradient = jax.lax.cond(
+            count % every == 0,
+            lambda: learned(
+                jac, state, alpha, bargain, powers, present, params, meta_losses
+            ),
+            lambda: (state.preference, state.optimizer_state, state.meta_gradient),
+        )
+        new_state = AuxiNashState(count, alpha, p, meta_gradient, optimizer_state)
+        return jac.scale(alpha).as_updates(), new_state
+
+    return present_rows(num_tasks, init_fn, update_fn)
+
+
+def auxinash(
+    num_tasks: int = 2, **options: Any
+) -> optax.GradientTransformationExtraArgs:
+    """AuxiNash as an update: `chain(scale_by_auxinash(...), sum_tasks())`.
+
+    Args:
+      num_tasks: T, main task included.
+      **options: the other arguments of `scale_by_auxinash`.
+
+    Returns:
+      An aggregating transformation, Jacobian → gradient.
+    """
+    return optax.chain(scale_by_auxinash(num_tasks, **options), sum_tasks())
+
+
+def _check_preference(
+    preference: Sequence[float | int] | None, num_tasks: int, least: float
+) -> np.ndarray:
+    """Powers that sum to 1."""
+    check_finite(min_preference=least)
+    if not 0 < least <= 1 / num_tasks:
+        raise ValueError(
+            f"`min_preference` should be in (0, 1/{num_tasks}]. Found {least}."
+        )
+    given = [1.0] * num_tasks if preference is None else preference
+    p = np.asarray(given, dtype=np.float64)
+    if p.shape == (num_tasks,) and np.all(np.isfinite(p)) and np.all(p > 0):
+        p = p / p.sum()
+        if np.all(p >= least * (1 - 1e-9)):
+            return p
+    raise ValueError(
+        f"`preference` should be {num_tasks} numbers above 0, each at least "
+        f"{least} of their sum. Found {preference}."
+    )
+
+
+def _among(p: jax.Array, present: jax.Array) -> jax.Array:
+    """The powers of those present over their sum; 1/T for the others: not to be 0."""
+    there = jnp.where(present, p, jnp.zeros_like(p))
+    total = jnp.sum(there)
+    share = there / jnp.where(total > 0, total, jnp.ones_like(total))
+    return jnp.where(present, share, jnp.full_like(p, 1 / p.shape[0]))

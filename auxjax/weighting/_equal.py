@@ -1,0 +1,66 @@
+"""Equal weights: the yardstick that every other rule is held against."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from auxjax.aggregation import sum_tasks
+from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
+from auxjax.weighting._checks import check_num_tasks, weight_dtype
+
+
+class EqualState(NamedTuple):
+    """State of `scale_by_equal`."""
+
+    weights: jax.Array  # [T] float, ones
+
+
+def scale_by_equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
+    """Leaves every row as it is, and says so in its state.
+
+    Args:
+      num_tasks: T, main task included.
+
+    Returns:
+      A row transform, Jacobian → Jacobian; its state's `weights` are ones `[T]`, so
+      that equal weighting is logged like every other rule. Price: none.
+
+    Raises:
+      ValueError: for num_tasks < 2; from the update, for another number of tasks.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import auxjax
+      >>> tx = auxjax.equal(num_tasks=2)
+      >>> grads = jnp.array([[1.0, 0.0], [0.0, 1.0]])  # stacked, T = 2
+      >>> tx.update(grads, tx.init(jnp.zeros(2)))[0]
+      Array([1., 1.], dtype=float32)
+    """
+    check_num_tasks(num_tasks)
+
+    def init_fn(params):
+        return EqualState(jnp.ones(num_tasks, weight_dtype(params)))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        del extra_args
+        jac = as_jacobian(updates, params, num_tasks=num_tasks)
+        return jac.as_updates(), state
+
+    return row_transform(init_fn, update_fn)
+
+
+def equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
+    """Σᵢ ∇Lᵢ: `chain(scale_by_equal(num_tasks), sum_tasks())`.
+
+    Args:
+      num_tasks: T, main task included.
+
+    Returns:
+      An aggregating transformation, Jacobian → gradient.
+    """
+    return optax.chain(scale_by_equal(num_tasks), sum_tasks())

@@ -1,0 +1,85 @@
+"""The main task's loss on other data, which learned weights are judged by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from auxjax._types import Gradient, Params
+from auxjax.jacobian import Jacobian, TaskJacobian, task_jacobian
+from auxjax.weighting._checks import check_at_least, check_finite
+
+
+def main_gradient(
+    rule: str, meta_losses: Any, params: Params | None, jac: Jacobian
+) -> Gradient:
+    """∇ of the main task's meta loss at `params`: one forward and one backward pass.
+
+    Args:
+      rule: who asks, for the errors.
+      meta_losses: a function of the parameters that returns the losses of all T tasks,
+        the main task's first; those of the others are dead code to the compiler.
+      params: where.
+      jac: the Jacobian of the training losses, whose tasks these have to be.
+
+    Raises:
+      ValueError: where something is missing or there are other than T losses.
+    """
+    need_meta(rule, params, meta_losses)
+    meta = task_jacobian(meta_losses, params)
+    if meta.num_tasks != jac.num_tasks:
+        raise ValueError(
+            f"`meta_losses` should return {jac.num_tasks} losses, one a task "
+            f"({', '.join(jac.names)}). Found {meta.num_tasks}."
+        )
+    if set(meta.names) == set(jac.names) and meta.names != jac.names:
+        raise ValueError(
+            f"`meta_losses` should return its losses in the order {jac.names}. "
+            f"Found {meta.names}."
+        )
+    return meta.row(0)
+
+
+def need_meta(rule: str, params: Params | None, meta_losses: Any) -> None:
+    """An error where the update was not given what a meta gradient needs."""
+    if params is None:
+        raise ValueError(
+            f"`{rule}` needs the parameters. Found None: write "
+            "`tx.update(jac, state, params, ...)`."
+        )
+    if not callable(meta_losses):
+        raise ValueError(
+            f"`{rule}` needs the losses on a second batch. Pass "
+            "`meta_losses=lambda p: losses(p, other_batch)` to `update`. "
+            f"Found {type(meta_losses).__name__}."
+        )
+
+
+def need_losses_elsewhere(rule: str, jac: Jacobian) -> TaskJacobian:
+    """The Jacobian, or an error where it does not know the losses elsewhere."""
+    if not isinstance(jac, TaskJacobian):
+        raise ValueError(
+            f"`{rule}` needs second derivatives of the losses. Found stacked "
+            "gradients, which do not tell them: pass a TaskJacobian."
+        )
+    return jac
+
+
+def check_implicit(
+    every: int, solver: str, num_terms: int, step_size: float, damping: float
+) -> dict[str, Any]:
+    """What `implicit_meta_gradient` is given, checked before the first step."""
+    check_at_least("every", every, 1)
+    check_at_least("num_terms", num_terms, 1)
+    check_finite(step_size=step_size, damping=damping)
+    if solver not in ("neumann", "cg"):
+        raise ValueError(f'`solver` should be "neumann" or "cg". Found {solver!r}.')
+    if not step_size > 0:
+        raise ValueError(f"`step_size` should be above 0. Found {step_size}.")
+    if damping < 0:
+        raise ValueError(f"`damping` should be at least 0. Found {damping}.")
+    return {
+        "solver": solver,
+        "num_terms": num_terms,
+        "step_size": step_size,
+        "damping": damping,
+    }
