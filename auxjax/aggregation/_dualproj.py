@@ -36,8 +36,8 @@ def dualproj(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and about ten
-      linear systems of size T. It takes `task_mask=` `[T]`: absent tasks count in
+      An aggregator, Jacobian → gradient. Price: T backward passes and at
+      most about T linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent tasks count in
       neither u nor the constraints.
 
     Raises:

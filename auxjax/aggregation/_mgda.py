@@ -25,8 +25,8 @@ def mgda(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and about ten
-      linear systems of size T. It takes `task_mask=` `[T]`: absent tasks are left out
+      An aggregator, Jacobian → gradient. Price: T backward passes and at
+      most about T linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent tasks are left out
       of the hull.
 
     Example:

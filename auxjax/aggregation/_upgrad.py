@@ -37,8 +37,8 @@ def upgrad(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and T times about
-      ten linear systems of size T, batched. It takes `task_mask=` `[T]`: absent tasks
+      An aggregator, Jacobian → gradient. Price: T backward passes and T
+      times what `dualproj` solves, as one batch. It takes `task_mask=` `[T]`: absent tasks
       are neither projected nor constraints.
 
     Raises:

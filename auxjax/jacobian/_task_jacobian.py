@@ -267,10 +267,11 @@ class TaskJacobian:
         less than the passes to come, as for two tasks; costs T× the memory.
         """
         rows = self._all_rows()
-        grads = _rows.row_by_row(self._pull(rows, None, lambda grads: grads, None))
+        plain = dataclasses.replace(self, _scales=())  # they stay remembered
+        grads = _rows.row_by_row(plain._pull(rows, None, lambda grads: grads, None))
         leaves = [row.leaves for row in rows]
         linear = _linear.from_rows(self._linear.program, leaves, grads, self.losses)
-        return dataclasses.replace(self, _linear=linear, _scales=())
+        return dataclasses.replace(self, _linear=linear)
 
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""

@@ -78,7 +78,7 @@ def lookahead(
     depends = _dependence(push, gradient)
     if not any(map(any, depends)):
         raise ValueError(_NEEDS_SLOPE.format("does not change with it (a sign, say)"))
-    push = finite_slopes(push)
+    push = finite_slopes(push, gradient)
 
     def pull(d):
         dtyped = jax.tree.map(lambda x, shape: x.astype(shape.dtype), d, shapes[0])

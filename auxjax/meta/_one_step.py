@@ -54,7 +54,9 @@ def finite_difference_meta_gradient(
 
     For SGD v = −αd, and this is Eq. 7 with the perturbation of norm 0.01 that the
     authors' code uses. Its error falls as `epsilon`² until rounding takes over. Both
-    passes see the batch, and the key for dropout, that the training losses saw.
+    passes see the batch, and the key for dropout, that the training losses saw. (v is
+    useless to it where some weights' slopes are of another order than the rest, as
+    through Adam at weights without a gradient so far: there take the exact one.)
 
     Args:
       jac: the Jacobian of the training losses at θ.

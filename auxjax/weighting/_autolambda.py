@@ -11,6 +11,7 @@ from auxjax._types import Array, Key
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
 from auxjax.weighting._autolambda_step import check, draw, learn, need_meta, start
+from auxjax.weighting._checks import check_optimizer
 
 
 def scale_by_autolambda(
@@ -109,8 +110,10 @@ def scale_by_autolambda(
         tasks_per_step=tasks_per_step,
         key=key,
     )
-    is_optimizer = isinstance(lookahead, optax.GradientTransformation)
-    ahead_of = lookahead if is_optimizer else optax.sgd(lookahead)
+    ahead_of: Any = lookahead
+    if callable(lookahead) or isinstance(lookahead, int | float):
+        ahead_of = optax.sgd(lookahead)  # type: ignore
+    check_optimizer("lookahead", ahead_of)
 
     def init_fn(params):
         return start(settings, ahead_of, params)
@@ -194,6 +197,7 @@ def autolambda(
             "`reuse_lookahead` should be False with an `aggregator`. Found True: the "
             "step looked at is of the plain sum."
         )
+    check_optimizer("optimizer", optimizer)
     train = optax.with_extra_args_support(optimizer)
     aggregate = optax.with_extra_args_support(aggregator or sum_tasks())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
     check_num_tasks,
+    check_optimizer,
     check_task_indices,
     weight_dtype,
 )
@@ -76,6 +78,8 @@ def check(
         )
     if not epsilon > 0:
         raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
+    if lambda_optimizer is not None:
+        check_optimizer("lambda_optimizer", lambda_optimizer)
     if tasks_per_step is None:
         tasks_per_step = num_tasks
     check_at_least("tasks_per_step", tasks_per_step, 1)
@@ -104,13 +108,18 @@ def _indices(primary: int | Sequence[int] | str, num_tasks: int) -> tuple[int, .
                 f'`primary` should be "all", an index or several. Found {primary!r}.'
             )
         return tuple(range(num_tasks))
-    given = (primary,) if isinstance(primary, int | np.integer) else tuple(primary)
+    try:
+        given = tuple(operator.index(index) for index in np.atleast_1d(primary))
+    except TypeError as error:
+        raise ValueError(
+            f'`primary` should be "all", an index or several. Found {primary!r}.'
+        ) from error
     if not given or len(set(given)) != len(given):
         raise ValueError(
             f"`primary` should hold at least one task, each once. Found {primary}."
         )
     check_task_indices("primary", given, num_tasks)
-    return tuple(int(index) for index in given)
+    return given
 
 
 def need_meta(rule: str, params: Any, meta_losses: Any) -> LossFn:
@@ -159,7 +168,7 @@ def learn(
     weights, lambda_state = move(  # Eq. 5
         settings.lambda_optimizer, slope, state.lambda_state, state.weights
     )
-    finite = jnp.all(jnp.isfinite(weights))
+    finite = _stays_finite((weights, lambda_state), (state.weights, state.lambda_state))
     keep = jnp.logical_and(finite, drawn > 0)  # [T]
 
     def choose(new, old):
@@ -173,6 +182,16 @@ def learn(
         skipped=state.skipped + jnp.logical_not(finite).astype(jnp.int32),
         lambda_state=jax.tree.map(choose, lambda_state, state.lambda_state),
     )
+
+
+def _stays_finite(new: Any, old: Any) -> jax.Array:
+    """False where a number that was finite is no more (some start at infinity)."""
+    kept = [
+        jnp.all(jnp.logical_or(jnp.isfinite(a), jnp.logical_not(jnp.isfinite(b))))
+        for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+        if jnp.issubdtype(jnp.result_type(a), jnp.inexact)
+    ]
+    return jnp.all(jnp.stack(kept))
 
 
 def _meta_loss(

@@ -35,6 +35,15 @@ def check_finite(**values: Any) -> None:
             raise ValueError(f"`{name}` should be finite. Found {value}.")
 
 
+def check_optimizer(name: str, value: Any) -> None:
+    """Something with Optax's `init` and `update`."""
+    if not (hasattr(value, "init") and hasattr(value, "update")):
+        raise ValueError(
+            f"`{name}` should be an Optax transformation, as `optax.adam(1e-4)` is. "
+            f"Found {value!r}."
+        )
+
+
 def check_task_indices(name: str, indices: Sequence[int], num_tasks: int) -> None:
     """Indices of tasks, each in range."""
     for index in indices:

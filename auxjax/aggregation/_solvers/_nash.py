@@ -48,7 +48,7 @@ def fair_point(
 def _solve(gramian, power):
     """Newton's method in wᵢ(1 + relative stepᵢ), damped so that it always descends."""
     eps = jnp.finfo(gramian.dtype).eps
-    least = smallest_square(gramian) ** jnp.minimum(2 / (1 + power), 1.0)
+    least = smallest_square(gramian.dtype) ** jnp.minimum(2 / (1 + power), 1.0)
 
     def residual(w):
         """1 − wᵖ Gw, and how large its rounding may be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,6 @@ def prepare(
       G / scale in float32 or better, the scale (maxᵢ Gᵢᵢ; 1 for zeros), and the task
       mask as ones and zeros of the same dtype.
     """
-    if gramian.ndim != 2 or gramian.shape[0] != gramian.shape[1]:
-        raise ValueError(
-            f"`gramian` should have shape (T, T). Found {tuple(gramian.shape)}."
-        )
     gramian = gramian.astype(wide(gramian.dtype))
     if present is None:
         present = jnp.ones(gramian.shape[0], bool)
@@ -55,12 +52,12 @@ def length(
     return jnp.where(positive, root, jnp.zeros_like(root))
 
 
-def smallest_square(diagonal: Float[Array, " T"]) -> float:
+def smallest_square(dtype: Any) -> float:
     """Squared lengths below this, relative to the longest, count as zero."""
-    return float(jnp.finfo(diagonal.dtype).tiny) ** 0.5
+    return float(jnp.finfo(dtype).tiny) ** 0.5
 
 
 def is_zero_row(gramian: Float[Array, "T T"]) -> Bool[Array, " T"]:
     """Which rows of the Jacobian are zero, up to what squares can hold."""
     diagonal = jax.lax.stop_gradient(jnp.diagonal(gramian))
-    return diagonal <= smallest_square(diagonal)
+    return diagonal <= smallest_square(diagonal.dtype)

@@ -32,7 +32,7 @@ def min_norm_point(
     """
     gramian, _, mask = prepare(gramian, present)
     squares = jax.lax.stop_gradient(jnp.diagonal(gramian))
-    squares = jnp.maximum(squares, smallest_square(squares))
+    squares = jnp.maximum(squares, smallest_square(squares.dtype))
     s = 1.0 / jnp.maximum(jnp.sum(mask / squares), 1.0)  # of orthogonal rows: wᵀGw
     both = mask[:, None] * mask[None, :]
     x = bounded_qp(gramian + s * both, -s * mask, jnp.zeros_like(mask))
