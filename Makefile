@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench slow clean
+.PHONY: demo test lint bench slow docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python experiments/atari_a2c.py
@@ -23,6 +23,9 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/rules.py
 	$(BIN)/python benchmarks/a2c.py
 
+docs: $(VENV)/.docs
+	$(BIN)/python docs/make.py
+
 clean:
 	rm -rf $(VENV)
 
@@ -39,6 +42,10 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python

@@ -1,0 +1,227 @@
+"""The generated pages: one a rule, and the chooser. Needs nothing but Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from _docstrings import to_markdown
+from _rules import AGGREGATORS, RULES, SITUATIONS, WEIGHTINGS, Rule
+
+DOCS = Path(__file__).parent
+PACKAGE = DOCS.parent / "auxjax"
+FIGURES = {rule.name: DOCS / "rules" / f"{rule.name}.png" for rule in RULES}
+MADE_BY = (
+    "<!-- Made by `python docs/make.py`; edit the docstrings or docs/_rules.py. -->"
+)
+
+
+def pages() -> dict[Path, str]:
+    """All generated pages: where each belongs, and its text."""
+    source = _Source()
+    made = {DOCS / "choose.md": _chooser(), DOCS / "toy.md": _gallery()}
+    for rule in RULES:
+        made[DOCS / "rules" / f"{rule.name}.md"] = _page(rule, source)
+    return made
+
+
+def stale() -> list[Path]:
+    """Pages that are not what they would be if made now, or are of no rule any more."""
+    made = pages()
+    old = [p for p, text in made.items() if not p.exists() or p.read_text() != text]
+    files = [*(DOCS / "rules").glob("*.md"), *(DOCS / "rules").glob("*.png")]
+    left = [p for p in files if p not in made and p not in FIGURES.values()]
+    return old + left + [p for p in FIGURES.values() if not p.exists()]
+
+
+class _Source:
+    """Public functions and states of the two rooms of rules, as they are written."""
+
+    def __init__(self):
+        self.public = _exported(PACKAGE / "__init__.py")
+        self.found: dict[str, tuple[ast.AST, str]] = {}
+        for room in ("weighting", "aggregation"):
+            for path in sorted((PACKAGE / room).glob("*.py")):
+                text = path.read_text()
+                for node in ast.parse(text).body:
+                    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                        self.found[node.name] = (node, text)
+
+    def functions_of(self, rule: Rule) -> list[str]:
+        """The rule's public functions, the main one first."""
+        name = rule.name
+        names = [f"scale_by_{name}", name, f"{name}_weights", f"{name}_rows"]
+        return [x for x in names if x in self.found and x in self.public]
+
+    def states_of(self, rule: Rule) -> list[str]:
+        """Classes whose docstring says that they are this rule's state."""
+        named = (f"`scale_by_{rule.name}`", f"`{rule.name}`")
+        return [
+            name
+            for name, (node, _) in self.found.items()
+            if name in self.public and any(x in _doc(node) for x in named)
+            if _doc(node).startswith("State of")
+        ]
+
+    def docstring(self, name: str) -> str:
+        return _doc(self.found[name][0])
+
+    def signature(self, name: str) -> str:
+        """From `def` to the colon."""
+        node, text = self.found[name]
+        lines = text.splitlines()[node.lineno - 1 : node.body[0].lineno - 1]
+        return "\n".join(lines).rstrip(":")
+
+    def code(self, name: str) -> str:
+        node, text = self.found[name]
+        return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+
+
+def _doc(node: ast.AST) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def _exported(init: Path) -> set[str]:
+    for node in ast.parse(init.read_text()).body:
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+            return set(ast.literal_eval(node.value))
+    raise ValueError(f"`{init}` should have an `__all__`. Found none.")
+
+
+def price(rule: Rule) -> str:
+    """A sentence."""
+    passes = [f"{rule.backward} backward pass{'' if rule.backward == '1' else 'es'}"]
+    if rule.tangent != "0":
+        passes.append(f"{rule.tangent} tangent pass")
+    text = " and ".join(passes)
+    if (rule.backward, rule.tangent) == ("1", "0"):
+        text += ", as equal weighting"
+    elif "T" not in rule.backward:
+        text += ", whatever T"
+    elif rule.kind == "aggregator":
+        text += ", T times the memory of the shared gradient"
+    return f"{text}. {rule.price_note}".strip()
+
+
+def _page(rule: Rule, source: _Source) -> str:
+    names = source.functions_of(rule)
+    if not names:
+        raise ValueError(f"`{rule.name}` of docs/_rules.py is no rule of `auxjax`.")
+    summary = source.docstring(names[0]).splitlines()[0]
+    good_for = ", ".join(
+        f"[{SITUATIONS[key].title.lower()}](../choose.md#{key})"
+        for key in rule.situations
+    )
+    link = _linker(rule.name)
+    parts = [
+        f"# {rule.title}",
+        MADE_BY,
+        summary,
+        f"- **Price** of a step with T tasks: {price(rule)}\n"
+        f"- **When to use it**: {link(rule.when)}\n"
+        f"- **When not**: {link(rule.when_not)}\n"
+        f"- **Good for**: {good_for}",
+        f"![Where {rule.title} goes on the toy problem]({rule.name}.png)",
+        f"*`{rule.call}` on [the toy problem](../toy.md). {rule.figure_note}".strip()
+        + "*",
+    ]
+    for name in names:
+        parts.append(f"## `auxjax.{name}`")
+        parts.append(f"```python\n{source.signature(name)}\n```")
+        parts.append(to_markdown(source.docstring(name), link))
+    for name in source.states_of(rule):
+        parts.append(f"## `auxjax.{name}`")
+        parts.append(f"```python\n{source.code(name)}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def _linker(here: str, folder: str = ""):
+    """Names of other rules in backticks become links to their pages."""
+    known = {rule.name for rule in RULES} - {here}
+
+    def link(text):
+        def replace(found):
+            name = found[1].removeprefix("scale_by_").removesuffix("_weights")
+            return f"[{found[0]}]({folder}{name}.md)" if name in known else found[0]
+
+        return re.sub(r"`(\w+)(?:\([^`]*\))?`", replace, text)
+
+    return link
+
+
+def _row(rule: Rule) -> str:
+    link = _linker(rule.name, "rules/")
+    tangent = "" if rule.tangent == "0" else f", {rule.tangent} tangent"
+    page = f"[{rule.title}](rules/{rule.name}.md)"
+    return f"| {page} | {rule.backward} backward{tangent} | {link(rule.when)} |"
+
+
+HEAD = (
+    "| rule | price | when |\n|---|---|---|",
+    "| rule | " + " | ".join(SITUATIONS) + " |\n|---|" + "---|" * len(SITUATIONS),
+)
+
+
+def _chooser() -> str:
+    parts = [
+        "# Which rule?",
+        MADE_BY,
+        "Which of these is yours?",
+        "\n".join(f"- [{x.title}](#{key})" for key, x in SITUATIONS.items()),
+        "Prices are passes over the model in one step with T tasks; equal weighting is "
+        "1 backward pass. When *not* to use a rule stands on its page. A weighting "
+        "(`scale_by_x`) and an aggregator chain with one another: "
+        "`optax.chain(scale_by_log_loss(), cagrad(), optax.adam(1e-3))`.",
+    ]
+    link = _linker("", "rules/")
+    for key, situation in SITUATIONS.items():
+        parts += [
+            f'<a id="{key}"></a>',
+            f"## {situation.title}",
+            link(situation.advice),
+        ]
+        for kind, rules in (("Weightings", WEIGHTINGS), ("Aggregators", AGGREGATORS)):
+            rows = [_row(rule) for rule in rules if key in rule.situations]
+            if rows:
+                parts += [f"**{kind}**", "\n".join([HEAD[0], *rows])]
+    marks = [
+        f"| [{rule.title}](rules/{rule.name}.md) | "
+        + " | ".join("×" if key in rule.situations else "" for key in SITUATIONS)
+        + " |"
+        for rule in RULES
+    ]
+    parts += ["## All rules", "\n".join([HEAD[1], *marks])]
+    return "\n\n".join(parts) + "\n"
+
+
+TOY = """\
+Two losses of two parameters, from the appendix of Liu et al., *Conflict-Averse Gradient
+Descent for Multi-task Learning* ([arXiv 2110.14048](https://arxiv.org/abs/2110.14048));
+Nash-MTL and FAMO show theirs on it too. In the upper half-plane each loss has a narrow
+valley, deep and bent, that the other loss wants to leave; in the lower one both are
+bowls, and the grey line between their minima is the Pareto front.
+
+    Lᵢ = c₁ fᵢ + c₂ gᵢ,   c₁ = max(tanh ½θ₂, 0),   c₂ = max(tanh −½θ₂, 0)
+    f₁ = log max(|½(−θ₁ − 7) + tanh θ₂|, 5·10⁻⁶) + 6
+    f₂ = log max(|½(−θ₁ + 3) − tanh θ₂ + 2|, 5·10⁻⁶) + 6
+    g₁ = ((θ₁ − 7)² + 0.1 (θ₂ + 8)²) / 10 − 20
+    g₂ = ((θ₁ + 7)² + 0.1 (θ₂ + 8)²) / 10 − 20
+
+Here 21 is added to both, which moves no gradient and keeps them above zero for the
+rules that take logarithms. Left: the parameters over the contours of L₁ + L₂. Right:
+the losses. Circles are where the five runs start, crosses where they are after 35,000
+steps of Adam at 0.001; rules stand at their defaults unless the caption says otherwise.
+It is a picture and no benchmark: there is no noise, no network and no other data here,
+on which some of these rules live.
+"""
+
+
+def _gallery() -> str:
+    parts = ["# The toy problem", MADE_BY, TOY.strip()]
+    for rule in RULES:
+        parts.append(
+            f"**[{rule.title}](rules/{rule.name}.md)**\n\n"
+            f"![{rule.title}](rules/{rule.name}.png)"
+        )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,100 @@
+"""Makes the documentation: figures, pages and the site, without a network.
+
+    python docs/make.py               # all of it, into site/
+    python docs/make.py --no-figures  # the PNGs stay as they are
+    python docs/make.py --check       # fails where a committed page is out of date
+
+Figures need matplotlib, the site needs mkdocs; both are in `pip install -e ".[docs]"`.
+Pages need Python alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+
+from _pages import DOCS, FIGURES, pages, stale
+from _rules import AGGREGATORS, RULES, WEIGHTINGS
+
+ROOT = DOCS.parent
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--no-figures", action="store_true", help="leave the PNGs")
+    parser.add_argument("--no-site", action="store_true", help="pages alone, no HTML")
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    parser.add_argument("--only", nargs="*", metavar="RULE", help="figures to draw")
+    options = parser.parse_args()
+    if options.check:
+        return check()
+    if not options.no_figures:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        from _figures import draw
+
+        chosen = options.only if options.only is not None else list(FIGURES)
+        draw(tuple(rule for rule in RULES if rule.name in chosen), FIGURES)
+    write()
+    if not options.no_site:
+        build_site()
+        print(f"open {ROOT / 'site' / 'index.html'}")
+    return 0
+
+
+def check() -> int:
+    """1 where a page is out of date."""
+    for path in (old := stale()):
+        print(f"{path.relative_to(ROOT)} is out of date: run `python docs/make.py`")
+    return int(bool(old))
+
+
+def write() -> None:
+    """All pages; those of rules that are gone are removed."""
+    made = pages()
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for path in stale():
+        if path not in FIGURES.values():
+            path.unlink()
+
+
+def build_site() -> None:
+    """The HTML, by mkdocs, with the rules in the order of the table."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+    def rules(table):
+        return [{rule.title: f"rules/{rule.name}.md"} for rule in table]
+
+    nav = [
+        {"Home": "index.md"},
+        {"Which rule?": "choose.md"},
+        {"How it works": "how_it_works.md"},
+        {"The toy problem": "toy.md"},
+        {"Weightings": rules(WEIGHTINGS)},
+        {"Aggregators": rules(AGGREGATORS)},
+    ]
+    build(load_config(str(Path(ROOT, "mkdocs.yml")), nav=nav))
+    for page in sorted((ROOT / "site").rglob("*.html")):
+        if found := assets_elsewhere(page.read_text()):
+            raise ValueError(
+                f"`{page}` should load nothing from outside. Found {found}."
+            )
+
+
+def assets_elsewhere(html: str) -> list[str]:
+    """What a page would load from the network; hyperlinks are not loaded."""
+    tag = r"<(?:script|img|link|iframe)\b[^>]*?(?:src|href)="
+    return re.findall(tag + r"[\"']?((?:https?:)?//[^\"'> ]+)", html)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
