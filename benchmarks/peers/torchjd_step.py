@@ -2,7 +2,8 @@
 
 Needs a virtual environment of its own:
 
-    pip install torch==2.13.0 "torchjd[quadprog_projector,nash_mtl,cagrad]==0.18.0"
+    pip install torch==2.13.0 \
+        "torchjd[quadprog_projector,nash_mtl,cagrad]==0.18.0" qpsolvers
 
 `benchmarks/aggregators.py` starts it. Each line on stdin is a JSON object that names a
 model, a number of tasks and an aggregator; the answer is a line with the seconds of one
@@ -60,7 +61,8 @@ def make(request):
     optimizer = torch.optim.SGD(params, lr=1e-3)
     kind = getattr(aggregation, request["aggregator"])
     wanted = inspect.signature(kind).parameters
-    aggregator = kind(**({"n_tasks": tasks} if "n_tasks" in wanted else {}))
+    settings = {"n_tasks": tasks, "c": 0.4, "alpha": 2.0}
+    aggregator = kind(**{k: v for k, v in settings.items() if k in wanted})
 
     def step(chunk):
         optimizer.zero_grad()
