@@ -75,7 +75,7 @@ def batches_of(args: tuple[Any, ...], part: slice) -> tuple[Any, ...]:
 
 def num_steps_of(args: tuple[Any, ...]) -> int:
     """N."""
-    return len(args[3][1])
+    return jax.tree.leaves(args[3])[0].shape[0]
 
 
 def compile_methods(problem: Problem, optimizer: Optimizer, args: tuple[Any, ...]):
@@ -135,8 +135,8 @@ def _among_many(one: dict, base: dict, num_steps: int) -> dict:
         "ms": base["ms"] * ratio,
         "time ratio": ratio,
         **{key: one[key] for key in ("MB", "total MB")},
-        "memory ratio": one["MB"] / base["MB"],
-        "total ratio": one["total MB"] / base["total MB"],
+        "memory ratio": _ratio(one["MB"], base["MB"]),
+        "total ratio": _ratio(one["total MB"], base["total MB"]),
     }
 
 
@@ -175,11 +175,16 @@ def take_turns(
             "ms": float(np.nanmedian(times[name]) * 1e3),
             "time ratio": float(np.nanmedian(times[name] / times[BASELINE])),
             **memory[name],
-            "memory ratio": memory[name]["MB"] / base["MB"],
-            "total ratio": memory[name]["total MB"] / base["total MB"],
+            "memory ratio": _ratio(memory[name]["MB"], base["MB"]),
+            "total ratio": _ratio(memory[name]["total MB"], base["total MB"]),
         }
         for name in programs
     }
+
+
+def _ratio(value: float, base: float) -> float:
+    """NaN where the baseline needs nothing, as a tiny program may."""
+    return value / base if base else float("nan")
 
 
 def _memory(program: Any) -> dict[str, float]:

@@ -61,8 +61,8 @@ def cagrad(
       >>> params = jnp.zeros(3)
       >>> rows = jnp.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
       >>> updates, _ = tx.update(rows, tx.init(params), params)
-      >>> updates.round(3)  # the mean (1, 1, 1) harms the first task
-      Array([0.184, 1.204, 1.204], dtype=float32)
+      >>> [round(float(x), 3) for x in updates]  # the mean (1, 1, 1) harms one task
+      [0.184, 1.204, 1.204]
 
     References:
       Liu, Liu, Jin, Stone, Liu, *Conflict-Averse Gradient Descent for Multi-task
@@ -132,13 +132,13 @@ def cagrad_weights(
         total = jnp.sum(x)
         return value / jnp.where(total > 0, total, jnp.ones_like(total))
 
-    # The loop runs without derivatives; a last step takes them all.
+    # The loop runs without derivatives; its last step is then repeated for them.
     gain = jax.lax.stop_gradient(_best_gain(closest, bound, gramian, mask, radius))
-    x, distance = closest(gain)
-    gain = jnp.where(distance > radius, jnp.minimum(bound(x), gain), gain)
-    x, distance = closest(gain)
-    share = radius / jnp.where(distance > radius, distance, radius)
-    share = jnp.where(radius > 0, share, jnp.zeros_like(share))
+    best = bound(closest(gain)[0])
+    x, distance = closest(gain + best - jax.lax.stop_gradient(best))
+    tight = (distance > 0.999 * radius) & (distance > 0)
+    share = radius / jnp.where(tight, distance, jnp.ones_like(distance))
+    share = jnp.where(tight | (radius <= 0), share, jnp.ones_like(share))
     return (mean + share * x) / (1 + c**2 if rescale else 1.0)
 
 

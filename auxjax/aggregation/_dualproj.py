@@ -36,9 +36,9 @@ def dualproj(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and at
-      most about T linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent tasks count in
-      neither u nor the constraints.
+      An aggregator, Jacobian → gradient. Price: T backward passes and at most about T
+      linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent
+      tasks count in neither u nor the constraints.
 
     Raises:
       ValueError: for a preference that is no vector of finite numbers ≥ 0, or ρ < 0;
@@ -49,10 +49,10 @@ def dualproj(
       >>> import auxjax
       >>> tx = auxjax.dualproj()
       >>> params = jnp.zeros(2)
-      >>> rows = jnp.array([[1.0, 0.0], [-3.0, 1.0]])
+      >>> rows = jnp.array([[2.0, 1.0], [-3.0, 0.0]])
       >>> updates, _ = tx.update(rows, tx.init(params), params)
-      >>> updates.round(3)  # the mean is (-1, 0.5): it harms the first task
-      Array([0. , 0.5], dtype=float32)
+      >>> [round(float(x), 3) for x in updates]  # the mean (-½, ½) harms the first
+      [-0.3, 0.6]
 
     References:
       Lopez-Paz & Ranzato, *Gradient Episodic Memory for Continual Learning*, NeurIPS
@@ -98,8 +98,9 @@ def dualproj_weights(
     Example:
       >>> import jax.numpy as jnp
       >>> import auxjax
-      >>> auxjax.dualproj_weights(jnp.array([[1.0, -3.0], [-3.0, 10.0]])).round(3)
-      Array([1.5, 0.5], dtype=float32)
+      >>> v = auxjax.dualproj_weights(jnp.array([[5.0, -6.0], [-6.0, 9.0]]))
+      >>> [round(float(x), 3) for x in v]
+      [0.6, 0.5]
     """
     u = preference_weights(preference, gramian, present)
     return project_onto_dual_cone(gramian, u, present, regularisation=regularisation)

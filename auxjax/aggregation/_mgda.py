@@ -25,9 +25,9 @@ def mgda(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and at
-      most about T linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent tasks are left out
-      of the hull.
+      An aggregator, Jacobian → gradient. Price: T backward passes and at most about T
+      linear systems of size T, mostly a handful. It takes `task_mask=` `[T]`: absent
+      tasks are left out of the hull.
 
     Example:
       >>> import jax.numpy as jnp
@@ -36,8 +36,8 @@ def mgda(
       >>> params = jnp.zeros(2)
       >>> rows = jnp.array([[4.0, 0.0], [0.0, 2.0]])
       >>> updates, _ = tx.update(rows, tx.init(params), params)
-      >>> updates.round(3)  # w = (0.2, 0.8): the short gradient counts more
-      Array([0.8, 1.6], dtype=float32)
+      >>> [round(float(x), 3) for x in updates]  # w = (0.2, 0.8)
+      [0.8, 1.6]
 
     References:
       Désidéri, *Multiple-Gradient Descent Algorithm (MGDA) for Multiobjective
@@ -73,7 +73,8 @@ def mgda_weights(
     Example:
       >>> import jax.numpy as jnp
       >>> import auxjax
-      >>> auxjax.mgda_weights(jnp.array([[16.0, 0.0], [0.0, 4.0]])).round(3)
-      Array([0.2, 0.8], dtype=float32)
+      >>> w = auxjax.mgda_weights(jnp.array([[16.0, 0.0], [0.0, 4.0]]))
+      >>> [round(float(x), 3) for x in w]  # the short gradient counts more
+      [0.2, 0.8]
     """
     return min_norm_point(gramian, present)

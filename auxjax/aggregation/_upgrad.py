@@ -37,9 +37,9 @@ def upgrad(
       groups: which of them are aggregated together; see `from_weights`.
 
     Returns:
-      An aggregator, Jacobian → gradient. Price: T backward passes and T
-      times what `dualproj` solves, as one batch. It takes `task_mask=` `[T]`: absent tasks
-      are neither projected nor constraints.
+      An aggregator, Jacobian → gradient. Price: T backward passes and T times what
+      `dualproj` solves, as one batch. It takes `task_mask=` `[T]`: absent tasks are
+      neither projected nor constraints.
 
     Raises:
       ValueError: for a preference that is no vector of finite numbers ≥ 0, or ρ < 0;
@@ -52,8 +52,8 @@ def upgrad(
       >>> params = jnp.zeros(2)
       >>> rows = jnp.array([[1.0, 0.0], [-3.0, 1.0]])
       >>> updates, _ = tx.update(rows, tx.init(params), params)
-      >>> updates.round(3)  # the mean of (0.1, 0.3) and (0, 1)
-      Array([0.05, 0.65], dtype=float32)
+      >>> [round(float(x), 3) for x in updates]  # the mean of (0.1, 0.3) and (0, 1)
+      [0.05, 0.65]
 
     References:
       Quinton & Rey, *Jacobian Descent for Multi-Objective Optimization*, 2024,
@@ -96,8 +96,9 @@ def upgrad_weights(
     Example:
       >>> import jax.numpy as jnp
       >>> import auxjax
-      >>> auxjax.upgrad_weights(jnp.array([[1.0, -3.0], [-3.0, 10.0]])).round(3)
-      Array([2.  , 0.65], dtype=float32)
+      >>> w = auxjax.upgrad_weights(jnp.array([[1.0, -3.0], [-3.0, 10.0]]))
+      >>> [round(float(x), 3) for x in w]
+      [2.0, 0.65]
     """
     u = preference_weights(preference, gramian, present)
 

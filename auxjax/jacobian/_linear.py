@@ -197,11 +197,27 @@ def component(linear: LinearMap, index: int) -> tuple[LinearMap, tuple[bool, ...
     residuals = [r for r, u in zip(linear.residuals, used[:split], strict=True) if u]
     needed = tuple(used[split:])
     shapes = [s for s, u in zip(program.tangents, needed, strict=True) if u]
+    small, order = _by_first_use(small, len(residuals))
     closed = jex_core.ClosedJaxpr(small, ())
     return LinearMap(
-        residuals=tuple(residuals),
+        residuals=tuple(residuals[i] for i in order),
         program=Program(closed, shapes),
     ), needed
+
+
+def _by_first_use(jaxpr: Any, num_residuals: int) -> tuple[Any, list[int]]:
+    """The jaxpr with its residuals in the order in which its equations use them.
+
+    What the trunk leaves behind comes before or after what a head leaves, by whose
+    turn it was in the forward pass; alike heads shall be alike programs all the same.
+    """
+    residuals = list(jaxpr.invars[:num_residuals])
+    place = {var: i for i, var in enumerate(residuals)}
+    used = [v for eqn in jaxpr.eqns for v in eqn.invars]
+    first = [v for v in used if not isinstance(v, jex_core.Literal) and v in place]
+    order = [place[v] for v in dict.fromkeys([*first, *residuals])]
+    invars = [*(residuals[i] for i in order), *jaxpr.invars[num_residuals:]]
+    return _rewire(jaxpr, invars=invars), order
 
 
 def has_forward_mode(linear: LinearMap) -> bool:

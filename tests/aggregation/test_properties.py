@@ -12,16 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from hypothesis import strategies as st
 
 import auxjax
 
 PERMUTATION = "the order of the tasks does not matter"
-HOMOGENEOUS = "A(c J) = c A(J) for c > 0"
+HOMOGENEOUS = "A(c J) = c^k A(J) for c > 0, k the case's degree"
 SCALING = "linear under scaling: A(diag(c) J) is linear in c > 0"
 NON_CONFLICTING = "no task is harmed: ⟨A(J), gᵢ⟩ ≥ 0"
 NON_CONFLICTING_IF_INDEPENDENT = "likewise, where the rows are linearly independent"
 STATIONARY = "A(J) = 0 where a positive combination of the rows is 0"
+NOWHERE_ELSE = "A(J) = 0 only where a convex combination of the rows is 0"
+SCALE_FREE = "A(diag(c) J) = A(J) for c > 0, where the rows are linearly independent"
 
 
 class Case(NamedTuple):
@@ -29,23 +32,75 @@ class Case(NamedTuple):
     make: Callable[[int], Any]  # from the number of tasks to the aggregator
     promises: frozenset[str]
     num_tasks: tuple[int, ...] = (3, 5)
+    degree: float = 1.0  # of A(c J) in c
 
 
-def case(name, make, *promises, num_tasks=(3, 5)):
-    return Case(name, make, frozenset(promises), num_tasks)
+def case(name, make, *promises, num_tasks=(3, 5), degree=1.0):
+    return Case(name, make, frozenset(promises), num_tasks, degree)
 
 
 CASES = [
-    case("sum", lambda t: auxjax.sum_tasks(), PERMUTATION, HOMOGENEOUS, SCALING),
-    case("mean", lambda t: auxjax.mean_tasks(), PERMUTATION, HOMOGENEOUS, SCALING),
-    case("pcgrad", lambda t: auxjax.pcgrad(), HOMOGENEOUS, SCALING),
+    case(
+        "sum",
+        lambda t: auxjax.sum_tasks(),
+        *(PERMUTATION, HOMOGENEOUS, SCALING, NOWHERE_ELSE),
+    ),
+    case(
+        "mean",
+        lambda t: auxjax.mean_tasks(),
+        *(PERMUTATION, HOMOGENEOUS, SCALING, NOWHERE_ELSE),
+    ),
+    case(
+        "mgda",
+        lambda t: auxjax.mgda(),
+        *(PERMUTATION, HOMOGENEOUS, NON_CONFLICTING, STATIONARY, NOWHERE_ELSE),
+    ),
+    case(
+        "upgrad",
+        lambda t: auxjax.upgrad(),
+        *(PERMUTATION, HOMOGENEOUS, SCALING, NON_CONFLICTING),
+        *(STATIONARY, NOWHERE_ELSE),
+    ),
+    case(
+        "dualproj",
+        lambda t: auxjax.dualproj(),
+        *(PERMUTATION, HOMOGENEOUS, NON_CONFLICTING, STATIONARY, NOWHERE_ELSE),
+    ),
+    case(
+        "cagrad",
+        lambda t: auxjax.cagrad(),
+        *(PERMUTATION, HOMOGENEOUS, NOWHERE_ELSE),
+    ),
+    case(
+        "cagrad, c=1.5",
+        lambda t: auxjax.cagrad(c=1.5),
+        *(PERMUTATION, HOMOGENEOUS, NON_CONFLICTING, STATIONARY, NOWHERE_ELSE),
+    ),
+    case(
+        "nash_mtl",
+        lambda t: auxjax.nash_mtl(),
+        *(PERMUTATION, HOMOGENEOUS, SCALE_FREE, NON_CONFLICTING_IF_INDEPENDENT),
+        NOWHERE_ELSE,
+        degree=0.0,
+    ),
+    case(
+        "fairgrad",
+        lambda t: auxjax.fairgrad(),
+        *(PERMUTATION, HOMOGENEOUS, NON_CONFLICTING_IF_INDEPENDENT, NOWHERE_ELSE),
+        degree=1 - 2 / (1 + 1 / 2),
+    ),
+    case("pcgrad", lambda t: auxjax.pcgrad(), HOMOGENEOUS, SCALING, NOWHERE_ELSE),
     case(
         "pcgrad, two tasks",
         lambda t: auxjax.pcgrad(),
         *(PERMUTATION, NON_CONFLICTING, STATIONARY),
         num_tasks=(2,),
     ),
-    case("gradvac", lambda t: auxjax.gradvac(num_tasks=t), HOMOGENEOUS, SCALING),
+    case(
+        "gradvac",
+        lambda t: auxjax.gradvac(num_tasks=t),
+        *(HOMOGENEOUS, SCALING, NOWHERE_ELSE),
+    ),
     case(
         "gradvac, two tasks",
         lambda t: auxjax.gradvac(),
@@ -82,7 +137,7 @@ CASES = [
     case(
         "sdmgrad",
         lambda t: auxjax.sdmgrad(t, learning_rate=0.1),
-        *(PERMUTATION, HOMOGENEOUS),
+        *(PERMUTATION, HOMOGENEOUS, NOWHERE_ELSE),
     ),
 ]
 DIM = 4
@@ -148,7 +203,7 @@ def test_homogeneous(case, num_tasks):
     @hypothesis.given(integers(num_tasks), st.sampled_from([1e-3, 0.3, 5.0, 1e3]))
     def test(rows, factor):
         expected = aggregate(case, rows)
-        found = aggregate(case, factor * rows) / factor
+        found = aggregate(case, factor * rows) / factor**case.degree
         same(found, expected, np.abs(rows).max())
 
     check(test)
@@ -204,6 +259,37 @@ def test_stationary(case, num_tasks):
     check(test)
 
 
+@promised(NOWHERE_ELSE)
+def test_stationary_nowhere_else(case, num_tasks):
+    @hypothesis.given(integers(num_tasks))
+    def test(rows):
+        rows = rows[np.any(rows != 0, axis=1)]
+        hypothesis.assume(len(rows) == num_tasks)
+        length = np.abs(rows).max()
+        # The shortest convex combination, by least squares with Σw = 1 as a heavy row.
+        system = np.concatenate([rows.T, np.full((1, num_tasks), 1e4 * length)])
+        target = np.append(np.zeros(DIM), 1e4 * length)
+        w, _ = scipy.optimize.nnls(system, target, maxiter=1000)
+        shortest = np.linalg.norm(w @ rows)
+        hypothesis.assume(shortest > 1e-3 * length)
+        assert np.linalg.norm(aggregate(case, rows)) > 1e-6
+
+    check(test)
+
+
+@promised(SCALE_FREE)
+def test_scale_free(case, num_tasks):
+    num_tasks = min(num_tasks, DIM)
+
+    @hypothesis.given(integers(num_tasks), factors(num_tasks))
+    def test(rows, scale):
+        hypothesis.assume(np.linalg.matrix_rank(rows) == num_tasks)
+        found = aggregate(case, scale[:, None] * rows)
+        same(found, aggregate(case, rows), 1.0)
+
+    check(test)
+
+
 # What everybody promises.
 
 ROWS = np.array([[2.0, -1.0, 0.5, 0.0], [-1.0, 3.0, 1.0, -2.0], [0.5, -1.0, -0.5, 4.0]])
@@ -235,7 +321,7 @@ def test_degenerate_rows_give_finite_gradients(case):
         assert np.all(np.isfinite(found)), name
         if name == "zero":
             np.testing.assert_array_equal(found, np.zeros(DIM))
-        else:
+        elif case.degree == 1:
             assert np.abs(found).max() <= 100 * np.abs(rows).max(), name
 
 

@@ -254,6 +254,7 @@ def test_extra_arguments_reach_the_optimizer_in_both_steps():
         updates, state = step(tx, no_better, value=1.0)
         halved = auxjax.autolambda(optax.sgd(0.05), num_tasks=TASKS)
         expected, expected_state = step(halved, halved.init(params))
+    assert optax.tree.get(state.opt_state, "best_value") == 1.0
     close(updates, expected, 1e-6)
     close(state.meta_gradient, expected_state.meta_gradient, 1e-6)
     assert np.max(np.abs(best.meta_gradient - state.meta_gradient)) > 1e-3

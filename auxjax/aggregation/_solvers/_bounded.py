@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from auxjax._types import Array, Float
 from auxjax.aggregation._solvers._prepare import dot
-
-PROXIMAL_STEPS = 4
-"""Solves of the problem made definite; the first does nearly all."""
 
 MAX_TURNS = 5
 """Linear systems a task and proximal step, at most; about one is usual."""
@@ -48,16 +46,20 @@ def bounded_qp(
 def _solve(matrix, linear, lower):
     """The problem with a unit diagonal, by proximal steps (Rockafellar 1976).
 
-    Each step is a definite problem, so that its solution is unique, and starts from
-    the free indices of the one before: mostly one linear system each.
+    Each step adds ½ ridge ‖v − vₖ‖², which makes it definite and its solution unique.
+    Large ridges first: what they leave undone is small, and so is then the noise that
+    a small ridge would blow up in the directions that M does not see.
     """
+    eps = float(jnp.finfo(matrix.dtype).eps)
+    ridges = [*np.geomspace(0.1, eps**0.5, 3), *3 * [_noise(matrix)]]
 
-    def step(_, carry):
+    def step(carry, ridge):
         point, free = carry
-        return _proximal_step(matrix, linear, lower, point, free)
+        return _proximal_step(matrix, linear, lower, ridge, point, free), None
 
     free = dot(matrix, lower) + linear < 0
-    point, _ = jax.lax.fori_loop(0, PROXIMAL_STEPS, step, (lower, free))
+    ridges = jnp.asarray(ridges, matrix.dtype)
+    (point, _), _ = jax.lax.scan(step, (lower, free), ridges)
     return jnp.maximum(point, lower)
 
 
@@ -70,10 +72,10 @@ def _solve_jvp(primals, tangents):
     free = point > lower
     fixed = jnp.where(free, jnp.zeros_like(lower), d_lower)
     slope = dot(d_matrix, point) + d_linear + dot(matrix, fixed)
-    return point, fixed + _solve_free(matrix, free, -slope)
+    return point, fixed + _solve_free(matrix, _noise(matrix), free, -slope)
 
 
-def _proximal_step(matrix, linear, lower, centre, free):
+def _proximal_step(matrix, linear, lower, ridge, centre, free):
     """Solves the problem with ½ ridge ‖v − centre‖² added, by an active set.
 
     Solve for the free entries as if they had no bound. If that leads below a bound, go
@@ -85,15 +87,24 @@ def _proximal_step(matrix, linear, lower, centre, free):
       matrix: with a unit diagonal.
       linear: b.
       lower: u.
+      ridge: above the noise in the eigenvalues.
       centre: a feasible point.
       free: which entries of it may leave their bound; the others are at it.
 
     Returns:
       The solution and its free entries.
     """
-    ridge, eps = _ridge(matrix), float(jnp.finfo(matrix.dtype).eps)
+    eps = float(jnp.finfo(matrix.dtype).eps)
     index = jnp.arange(len(linear))
     far = jnp.full_like(linear, jnp.inf)
+
+    def slope_at(point, caution):
+        """Zero where it may be nothing but rounding."""
+        slope = dot(matrix, point) + linear + ridge * (point - centre)
+        noise = dot(jnp.abs(matrix), jnp.abs(point)) + jnp.abs(linear)
+        return jnp.where(
+            jnp.abs(slope) > caution * eps * noise, slope, jnp.zeros_like(slope)
+        )
 
     def cond(carry):
         *_, done, turn = carry
@@ -102,8 +113,7 @@ def _proximal_step(matrix, linear, lower, centre, free):
     def body(carry):
         point, free, entered, _, turn = carry
         start = jnp.where(free, centre, lower)
-        start_slope = dot(matrix, start) + linear + ridge * (start - centre)
-        target = start - _solve_free(matrix, free, start_slope)
+        target = start - _solve_free(matrix, ridge, free, slope_at(start, 2))
         below = free & (target < lower)
         hits = jnp.any(below)
 
@@ -114,9 +124,8 @@ def _proximal_step(matrix, linear, lower, centre, free):
         free_or_hit = free & ~first
         moved = jnp.where(free_or_hit, jnp.maximum(moved, lower), lower)
 
-        slope = dot(matrix, moved) + linear + ridge * (moved - centre)
-        noise = 8 * eps * (dot(jnp.abs(matrix), jnp.abs(moved)) + jnp.abs(linear))
-        falling = ~free & (slope < -noise)
+        slope = slope_at(moved, 8)
+        falling = ~free & (slope < 0)
         steepest = falling & (index == jnp.argmin(jnp.where(falling, slope, far)))
 
         done = jnp.where(hits, jnp.any(first & entered), ~jnp.any(falling))
@@ -129,15 +138,15 @@ def _proximal_step(matrix, linear, lower, centre, free):
     return point, free
 
 
-def _solve_free(matrix, free, right):
+def _solve_free(matrix, ridge, free, right):
     """Solves (M + ridge) x = right for the free entries; 0 for the others."""
     zeros, ones = jnp.zeros_like(right), jnp.ones_like(right)
-    diagonal = jnp.where(free, ones * _ridge(matrix), ones)
+    diagonal = jnp.where(free, ones * ridge, ones)
     system = jnp.where(_both(free), matrix, jnp.zeros_like(matrix)) + jnp.diag(diagonal)
     return jnp.linalg.solve(system, jnp.where(free, right, zeros))
 
 
-def _ridge(matrix):
+def _noise(matrix):
     """The noise in the eigenvalues of a matrix with a unit diagonal."""
     return 4 * matrix.shape[0] * float(jnp.finfo(matrix.dtype).eps)
 
