@@ -40,6 +40,7 @@ from auxjax.run import (
 )
 
 MAX_TIME, MAX_COMPILE = 1.0, 10.0  # times TorchJD's; seconds at the largest T
+PAUSE = 0.25  # seconds before our turn: OpenMP's threads spin on for 0.2 after a step
 PEER = Path(__file__).parent / "peers" / "torchjd_step.py"
 AGGREGATORS: dict[str, tuple[Callable[[], Any], str]] = {
     "mean_tasks": (auxjax.mean_tasks, "Mean"),
@@ -128,7 +129,8 @@ def compile_steps(
 
 
 def timed(step: Callable) -> float:
-    """Seconds of the second of two calls."""
+    """Seconds of the second of two calls, once the other side's threads sleep."""
+    time.sleep(PAUSE)
     jax.block_until_ready(step())
     begin = time.perf_counter()
     jax.block_until_ready(step())
