@@ -42,7 +42,7 @@ def draw(rows: dict[str, list[dict]], path: Path) -> None:
     for line, model in zip(axes, models, strict=True):
         found = [row for row in costs if row["model"] == model]
         name = model.upper()
-        draw_errors(line[0], found, f"{name}: error, 1 and N steps")
+        draw_errors(line[0], found, f"{name}: error of method, steps")
         draw_ratios(line[1], found, "time ratio", f"{name}: time (float32)")
         draw_ratios(line[2], found, "memory ratio", f"{name}: temporaries (float32)")
         shown = [model, *([SMOOTH] if model == "mlp" else [])]
@@ -73,7 +73,8 @@ def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
             markerfacecolor=colour if double else "none",
             label=f"T = {row['tasks']}" if double and line == LINES[0] else None,
         )
-    names = [f"{method}, {'N' if many else '1'}" for many, method in LINES]
+    longest = max(row["steps"] for row in rows)
+    names = [f"{method}, {longest if many else 1}" for many, method in LINES]
     axis.set_yticks(range(len(LINES)), names)
     axis.axhline(2.5, color="0.7", linewidth=0.8)
     axis.set_ylim(len(LINES) - 0.5, -0.5)
@@ -82,7 +83,7 @@ def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
     axis.set(xscale="log", title=title, xlabel="relative error (0 drawn at 1e-17)")
     axis.set_xticks([10.0**power for power in range(-16, 3, 4)])
     axis.grid(color="0.92")
-    axis.legend(fontsize=8, loc="upper right")
+    axis.legend(fontsize=8, loc="lower left")
 
 
 def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
@@ -100,8 +101,17 @@ def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
         ]
         label = f"{method}, {'N steps' if many else '1 step'}"
         dash = "--" if many else "-"
+        width = 4.5 if method == EXACT else 1.5  # the same as reverse over reverse
         axis.plot(
-            counts, y, dash, color=styles[method][0], marker="o", ms=4, label=label
+            counts,
+            y,
+            dash,
+            color=styles[method][0],
+            marker="o",
+            ms=4,
+            label=label,
+            linewidth=width,
+            alpha=0.5 if method == EXACT else 1,
         )
     axis.set(xscale="log", yscale="log", title=title, xlabel="tasks")
     axis.set_ylabel(f"relative to {BASELINE}")
@@ -136,7 +146,7 @@ def draw_epsilons(axis, rows: Sequence[dict], title: str) -> None:
         axis.plot(epsilons, epsilons**power, color="0.75", linewidth=1, zorder=0)
         axis.annotate(text, (2e-5, 2e-5**power), color="0.5", va="bottom")
     axis.axvline(0.01, color="0.75", linewidth=1, zorder=0)
-    axis.annotate("the paper's", (0.0105, 1e-10), color="0.5", rotation=90)
+    axis.annotate("the paper's ε", (0.0105, 1e-10), color="0.5", rotation=90)
     axis.set(xscale="log", yscale="log", xlabel="ε", ylabel="relative error")
     axis.set_title(f"{title}, {swept[0]['tasks']} tasks" if swept else title)
     axis.set_ylim(1e-11, None)

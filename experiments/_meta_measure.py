@@ -106,7 +106,10 @@ def measure_methods(
 def check_truth(
     problem: Problem, train: Callable, args: tuple[Any, ...], truth: Any, h=1e-6
 ) -> float:
-    """⟨truth, r⟩ against [M(λ + hr) - M(λ - hr)] / 2h for a random r, relatively."""
+    """⟨truth, r⟩ against [M(λ + hr) - M(λ - hr)] / 2h for a random r, relatively.
+
+    Where h moves a unit over its ReLU's kink the two differ, and neither is wrong.
+    """
     weights, *rest = args
     main_loss = jax.jit(lambda params: problem.losses(params, rest[-1])[0])
     direction = np.random.default_rng(0).standard_normal(len(weights))

@@ -165,8 +165,14 @@ def aggregate(case, rows):
         return np.asarray(compiled(case.name, len(rows), "float64")(jnp.asarray(rows)))
 
 
-def same(found, expected, scale):
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8 * (1 + scale))
+# Where the tasks cannot all be helped, these have no solution or a step that is the
+# small difference of large vectors: it is 0 up to a share of the rows' lengths.
+LOOSE = ("fairgrad", "nash_mtl", "cagrad")
+
+
+def same(case, found, expected, scale):
+    share = 1e-5 if case.name.startswith(LOOSE) else 1e-8
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=share * (1 + scale))
 
 
 def integers(num_tasks):
@@ -193,7 +199,7 @@ def test_permutation(case, num_tasks):
     @hypothesis.given(integers(num_tasks), st.permutations(range(num_tasks)))
     def test(rows, order):
         found = aggregate(case, rows[list(order)])
-        same(found, aggregate(case, rows), np.abs(rows).max())
+        same(case, found, aggregate(case, rows), np.abs(rows).max())
 
     check(test)
 
@@ -204,7 +210,7 @@ def test_homogeneous(case, num_tasks):
     def test(rows, factor):
         expected = aggregate(case, rows)
         found = aggregate(case, factor * rows) / factor**case.degree
-        same(found, expected, np.abs(rows).max())
+        same(case, found, expected, np.abs(rows).max())
 
     check(test)
 
@@ -215,7 +221,7 @@ def test_linear_under_scaling(case, num_tasks):
     def test(rows, first, second):
         parts = [aggregate(case, c[:, None] * rows) for c in (first, second)]
         found = aggregate(case, (first + second)[:, None] * rows)
-        same(found, sum(parts), 60 * np.abs(rows).max())
+        same(case, found, sum(parts), 60 * np.abs(rows).max())
 
     check(test)
 
@@ -254,7 +260,7 @@ def test_stationary(case, num_tasks):
     @hypothesis.given(integers(num_tasks - 1), factors(num_tasks - 1))
     def test(rows, weights):
         rows = np.concatenate([rows, -(weights @ rows)[None]])
-        same(aggregate(case, rows), 0.0, np.abs(rows).max())
+        same(case, aggregate(case, rows), 0.0, np.abs(rows).max())
 
     check(test)
 
@@ -285,7 +291,7 @@ def test_scale_free(case, num_tasks):
     def test(rows, scale):
         hypothesis.assume(np.linalg.matrix_rank(rows) == num_tasks)
         found = aggregate(case, scale[:, None] * rows)
-        same(found, aggregate(case, rows), 1.0)
+        same(case, found, aggregate(case, rows), 1.0)
 
     check(test)
 
