@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import _meta_methods as methods
@@ -144,11 +143,11 @@ def _among_many(one: dict, base: dict, num_steps: int) -> dict:
 
 
 def compile_all(steps: dict[str, Callable], args: tuple[Any, ...]) -> dict[str, Any]:
-    """Every step compiled alone; two at once, for compiling takes most of the time."""
-    lowered = {name: jax.jit(step).lower(*args) for name, step in steps.items()}
-    with ThreadPoolExecutor(2) as pool:
-        compiled = list(pool.map(lambda x: x.compile(), lowered.values()))
-    return dict(zip(lowered, compiled, strict=True))
+    """Every step compiled alone, one after another.
+
+    (Two threads at once can crash jaxlib 0.10 as they read its compilation cache.)
+    """
+    return {name: jax.jit(step).lower(*args).compile() for name, step in steps.items()}
 
 
 def take_turns(

@@ -159,7 +159,10 @@ def main(args: Sequence[str] | None = None) -> None:
     }
     with plain_errors():
         config.out.mkdir(parents=True, exist_ok=True)
-        write_json(config.out / "meta_gradients.json", {**facts, **rows})
+        settings = dataclasses.asdict(config)
+        del settings["out"]  # a path of this machine; the command tells it if given
+        told = {**facts, "config": settings, **rows}
+        write_json(config.out / "meta_gradients.json", told)
         text = reporting.markdown(facts, tables)
         (config.out / "meta_gradients.md").write_text(text)
         draw(rows, config.out / "meta_gradients.png")
