@@ -63,7 +63,7 @@ META, SAMPLES = "meta_losses", "sample_losses"
 WEIGHTINGS = {
     "fixed": weighting("fixed", main=True, weights=[1.0, 0.5, -0.3]),
     "equal": all_of("equal", main=True),
-    "uncertainty": all_of("uncertainty", optimizer=momentum, classification=[2]),
+    "uncertainty": all_of("uncertainty", optimizer=momentum, classification=[1, 2]),
     "revised_uncertainty": all_of("revised_uncertainty", optimizer=momentum),
     "dwa": all_of("dwa"),
     "rlw": all_of("rlw", draws=True),

@@ -1,5 +1,6 @@
 """Strict numerics for every test, eight host devices, and one compilation cache."""
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -28,6 +29,22 @@ jax.config.update(
     ),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+MANY_MAPPINGS = 30_000  # Linux allows 65,530 a process, then LLVM kills it.
+
+
+@pytest.fixture(autouse=True)
+def few_mappings():
+    """Forget compiled functions before they exhaust the process's memory mappings."""
+    yield
+    try:
+        mappings = Path("/proc/self/maps").read_bytes().count(b"\n")
+    except OSError:  # no Linux, no such limit
+        return
+    if mappings > MANY_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

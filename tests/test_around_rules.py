@@ -66,6 +66,28 @@ def pieces(x, every):
 
 
 @rules_around
+@pytest.mark.parametrize("kind", ["jacobian", "stacked"])
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_pieces_of_a_batch_make_the_step_of_the_whole(rule, kind, every):
+    whole, parts = whole_and_parts(rule, every)
+    params = start()
+    expected, found = ((params, tx.init(params)) for tx in (whole, parts))
+    one = jax.jit(functools.partial(step, whole, "jacobian"))
+    piece = jax.jit(functools.partial(step, parts, kind))
+    for x in batches()[:3]:
+        expected, _ = one(expected, x)
+        for i, micro in enumerate(pieces(x, every)):
+            assert found[1].mini_step == i
+            found, updates = piece(found, micro)
+            is_last = i == every - 1
+            assert is_last == any(np.any(u != 0) for u in jax.tree.leaves(updates))
+        close(found[0], expected[0])
+        assert found[1].mini_step == 0
+        assert not np.any(found[1].rows["w"])
+        assert not np.any(found[1].losses)
+
+
+@rules_around
 def test_accumulation_under_scan_of_jit(rule):
     whole, parts = whole_and_parts(rule)
     params = start()
@@ -125,6 +147,11 @@ def test_multi_steps_in_that_place_fails(kind):
     updates = jacobian() if kind == "jacobian" else jacobian().rows()
     with pytest.raises((ValueError, TypeError)):
         tx.update(updates, tx.init(params), params)
+
+
+def test_accumulation_over_no_batch():
+    with pytest.raises(ValueError, match="`every` should be at least 1. Found 0."):
+        auxjax.accumulate_tasks(optax.sgd(0.1), 0)
 
 
 def test_accumulation_counts_the_tasks():
@@ -203,7 +230,30 @@ def test_a_mask_of_all_is_no_mask(name):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-PER_TASK = [name for name in RULES if "mlp" not in name]  # a network is everybody's
+@every_rule
+def test_an_absent_task_adds_nothing(name):
+    """Whatever its gradient and its loss: nobody else notices."""
+    mask = [True, True, False]
+    _, found, _ = masked(name)(ROWS, VALUES, mask)
+    _, other, _ = masked(name)(OTHER, [1.0, 2.0, 7.0], mask)
+    if name != "autolambda":  # whose optimizer remembers the step before
+        assert found[0]["heads"][2] == 0
+    assert np.any(found[0]["w"] != 0)
+    for a, b in zip(numbers(found), numbers(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@every_rule
+def test_what_the_state_holds_for_an_absent_task_stays(name):
+    (_, before), (_, after), _ = masked(name)(OTHER, VALUES, [True, True, False])
+    if "mlp" in name or "autolambda" in name:
+        # A network is everybody's; ∂M/∂λ is that of the last update, 0 if absent.
+        before, after = (optax.tree.get(s, "weights") for s in (before, after))
+    pairs = list(zip(numbers(before), numbers(after), strict=True))
+    found = [(a[2], b[2]) for a, b in pairs if a.shape[:1] == (TASKS,)]
+    assert found or RULES[name].rows is None or name == "log_loss"
+    for a, b in found:
+        np.testing.assert_array_equal(a, b)
 
 
 @every_rule
@@ -275,6 +325,24 @@ JACOBIANS = {
     "scaled": lambda: jacobian().scale(SCALE),
     "scaled in part": lambda: jacobian().scale(SCALE, TRUNK),
 }
+
+
+@pytest.mark.parametrize("kind", JACOBIANS)
+@pytest.mark.parametrize("where", [None, TRUNK], ids=["all", "trunk"])
+@pytest.mark.parametrize("sketch", [1, 4])
+def test_sketched_squares_are_unbiased(kind, where, sketch):
+    """Squares of m draws: χ²ₘ/m times the square; 4 σ of what 4000 of them tell."""
+    jac, num = JACOBIANS[kind](), 4000
+    keys = jax.random.split(jax.random.key(sketch), num)
+    sample = jax.jit(jax.vmap(lambda k: jac.norms(where, sketch=sketch, key=k)))
+    squares = (
+        np.asarray(sample(keys), np.float64) ** 2 / np.asarray(jac.norms(where)) ** 2
+    )
+    spread = np.sqrt(2 / sketch)
+    np.testing.assert_allclose(squares.mean(0), 1, atol=4 * spread / np.sqrt(num))
+    # The variance of the sample variance: kurtosis of χ²ₘ is 3 + 12/m.
+    error = 4 * np.sqrt((2 + 12 / sketch) / num) / 2
+    np.testing.assert_allclose(squares.std(0) / spread, 1, atol=error)
 
 
 def test_a_sketch_is_that_of_its_key():

@@ -191,6 +191,18 @@ def test_stacked_gradients_have_the_state_of_a_jacobian(name):
         assert kinds(found) == kinds(loop(name, "float64")[-1])
 
 
+@pytest.mark.parametrize("name", [n for n in WEIGHTINGS if n != "log_loss"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_weights_are_there_in_single_precision_or_better(name, dtype):
+    for _, state in loop(name, dtype):
+        weights = plain(auxjax.task_metrics(state)["weights"])
+        assert weights.shape == (TASKS,)
+        assert weights.dtype == ("float64" if dtype == "float64" else "float32")
+        assert np.all(np.isfinite(weights))
+        if RULES[name].main_is_one:
+            assert weights[0] == 1.0
+
+
 @every_rule
 def test_extra_arguments_of_others_are_ignored(name):
     jac, more, expected = first(name)
@@ -393,6 +405,21 @@ IN_ANY_ORDER = [
     for name, rule in WEIGHTINGS.items()
     if name not in ("fixed", "scale_by_autolambda") and not rule.draws
 ]
+
+
+@pytest.mark.parametrize("name", IN_ANY_ORDER)
+def test_the_order_of_the_auxiliary_tasks_does_not_matter(name, x64):
+    values, order = np.array([1.0, 2.0, 0.5]), [0, 2, 1]
+    run = on_rows(name)
+    one = run(jnp.asarray(ROWS), jnp.asarray(values))
+    other = run(jnp.asarray(ROWS[order]), jnp.asarray(values[order]))
+    close(other[0]["w"], one[0]["w"], 1e-10)
+    close(other[2][0]["w"], one[2][0]["w"], 1e-10)
+    if name != "log_loss":
+        found, expected = (
+            plain(auxjax.task_metrics(x[2][1])["weights"]) for x in (other, one)
+        )
+        np.testing.assert_allclose(found[order], expected, rtol=1e-10, atol=1e-10)
 
 
 # Rules one behind the other.
