@@ -27,6 +27,7 @@ COLOURS = {
     COMPOSITION: "#009E73",
     AUXILIARY: "#CC79A7",
 }
+LEFTMOST = -50.0  # percent; what is worse is written beside an arrow
 Records = Mapping[str, Mapping[str, Any]]
 
 
@@ -144,10 +145,17 @@ def draw(records: Records, path: Path) -> None:
     left.axvspan(low, high, color="0.9", zorder=0)
     left.axvline(0, color="0.4", linewidth=1, zorder=1)
     for y, m, s, colour in zip(places, mean, std, colours, strict=True):
+        if m < LEFTMOST:
+            left.plot(LEFTMOST, y, "<", color=colour, ms=6, clip_on=False)
+            text = f" {m:,.0f} ± {s:,.0f}"
+            left.text(LEFTMOST + 1, y, text, color=colour, va="center", fontsize=8)
+            continue
         left.errorbar(m, y, xerr=s, fmt="o", color=colour, ms=5, capsize=2, lw=1.3)
         if np.isnan(m):
             left.text(0, y, " diverged", color=colour, va="center")
     left.set_yticks(places, names)
+    if np.nanmin(mean - std) < LEFTMOST:
+        left.set_xlim(left=LEFTMOST)
     left.set_xlabel("Δ_MTL, %: right of the line better than single tasks")
 
     ratios = [records[name]["time ratio"] for name in names]

@@ -150,7 +150,7 @@ def test_multi_steps_in_that_place_fails(kind):
 
 
 def test_accumulation_over_no_batch():
-    with pytest.raises(ValueError, match="`every` should be at least 1. Found 0."):
+    with pytest.raises(ValueError, match=r"`every` should be at least 1\. Found 0\."):
         auxjax.accumulate_tasks(optax.sgd(0.1), 0)
 
 

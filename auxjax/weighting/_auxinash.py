@@ -66,7 +66,9 @@ def scale_by_auxinash(
     Args:
       num_tasks: T, main task included.
       every: p moves in every so many-th update.
-      optimizer: how p follows its gradient; None: `optax.sgd(5e-3, momentum=0.9)`.
+      optimizer: how p follows its gradient; None: `clip_by_global_norm(1)`, then
+        `sgd(5e-3, momentum=0.9)`, as in the released code. Where the series does not
+        converge (a large α makes the curvature large), the clip bounds the harm.
       preference: p at the start; None: 1/T each.
       min_preference: the least power a task may have.
       where: the parameters whose gradients bargain; None: the leaves that at least two
@@ -117,12 +119,15 @@ def scale_by_auxinash(
       | Σp | T | 1: α is √T times smaller |
       | α | 20 convex programs | Newton, to rounding |
       | the series | 4 terms, not times α = 1e-4, of the shared part | as `step_size` |
-      | clipping | the step and ∂M/∂p at norm 1 | chain `optax.clip_by_global_norm` |
+      | the step | clipped at norm 1 | chain `optax.clip_by_global_norm` |
     """
     check_num_tasks(num_tasks)
     implicit = check_implicit(every, solver, num_terms, step_size, damping)
     first = _check_preference(preference, num_tasks, min_preference)
-    learn = optax.sgd(5e-3, momentum=0.9) if optimizer is None else optimizer
+    clipped = optax.chain(
+        optax.clip_by_global_norm(1.0), optax.sgd(5e-3, momentum=0.9)
+    )
+    learn = clipped if optimizer is None else optimizer
 
     def init_fn(params):
         start = jnp.asarray(first, weight_dtype(params))
