@@ -40,7 +40,8 @@ from auxjax.run import (
 )
 
 MAX_TIME, MAX_COMPILE = 1.0, 10.0  # times TorchJD's; seconds at the largest T
-PAUSE = 0.25  # seconds before our turn: OpenMP's threads spin on for 0.2 after a step
+PAUSE = 0.25  # seconds before a turn: OpenMP's threads spin on for 0.2 after a step
+WARM, STEPS = 3, 5  # steps a turn, not timed and timed: training makes many in a row
 PEER = Path(__file__).parent / "peers" / "torchjd_step.py"
 AGGREGATORS: dict[str, tuple[Callable[[], Any], str]] = {
     "mean_tasks": (auxjax.mean_tasks, "Mean"),
@@ -73,6 +74,9 @@ class Config:
     """The aggregators."""
     turns: int = 15
     """How often every step is timed on either side."""
+    keep: bool = False
+    """Keep what `aggregators.json` says of other models and numbers of tasks: the whole
+    takes a quarter of an hour, and need not be measured in one go."""
     smoke: bool = False
     """Three tasks, small models, two turns, two rules; promises nothing."""
 
@@ -129,12 +133,14 @@ def compile_steps(
 
 
 def timed(step: Callable) -> float:
-    """Seconds of the second of two calls, once the other side's threads sleep."""
+    """Seconds of a step, once the other side's threads sleep."""
     time.sleep(PAUSE)
-    jax.block_until_ready(step())
+    for _ in range(WARM):
+        jax.block_until_ready(step())
     begin = time.perf_counter()
-    jax.block_until_ready(step())
-    return time.perf_counter() - begin
+    for _ in range(STEPS):
+        jax.block_until_ready(step())
+    return (time.perf_counter() - begin) / STEPS
 
 
 def measure(
@@ -151,7 +157,9 @@ def measure(
             seconds = timed(steps[name][0])
             other = float("nan")
             if peer is not None:
-                other = peer.ask(**shape, aggregator=AGGREGATORS[name][1])
+                time.sleep(PAUSE)
+                counts = {"warm": WARM, "steps": STEPS}
+                other = peer.ask(**shape, aggregator=AGGREGATORS[name][1], **counts)
             if turn >= 0:
                 ours[name].append(seconds)
                 theirs[name].append(other)
@@ -182,6 +190,16 @@ def broken_promises(rows: Sequence[dict]) -> list[str]:
         if row["tasks"] == largest and row["compile s"] > MAX_COMPILE:
             found.append(f"{where}: compiled in {row['compile s']:.1f} s")
     return found
+
+
+def kept_rows(config: Config, rows: Sequence[dict]) -> list[dict]:
+    """The rows of a run before, of what was not measured in this one."""
+    path = config.out / "aggregators.json"
+    if not (config.keep and path.exists()):
+        return []
+    new = {(row["model"], row["tasks"]) for row in rows}
+    before = json.loads(path.read_text())["rows"]
+    return [row for row in before if (row["model"], row["tasks"]) not in new]
 
 
 def pivot(rows: Sequence[dict], quantity: str) -> list[dict]:
@@ -238,6 +256,8 @@ def main(args: Sequence[str] | None = None) -> None:
                 print(f"{model} with {num_tasks} tasks measured")
         if peer is not None:
             peer.close()
+        rows = kept_rows(config, rows) + rows
+        rows.sort(key=lambda row: (row["model"] != "mlp", row["tasks"]))
         quantities = {
             "ratio": "Time of a step, over TorchJD's",
             "ms": "Milliseconds of a step",
@@ -257,8 +277,8 @@ def main(args: Sequence[str] | None = None) -> None:
             lines = [
                 "# Aggregators against TorchJD 0.18",
                 "A training step (losses, rows, aggregation, SGD) on the same model "
-                f"and machine, in turns; medians over {config.turns} turns. The "
-                "columns are model and number of tasks.",
+                f"and machine, in turns of {STEPS} steps; medians over {config.turns} "
+                "turns. The columns are model and number of tasks.",
                 f"    {command}",
                 f"Machine: {described}.",
             ]

@@ -44,6 +44,8 @@ class Setting:
       epoch_steps: of one pass over the data.
       first_losses: `[T]`, about where each loss begins; empty: 1 each.
       classification: the indices of the tasks whose loss is a cross-entropy.
+      primary: the indices of the tasks that count where a rule takes all of them as
+        primary ones; empty: all.
       travel: how far Adam may move a learned weight in all. Auto-λ's 1e-4 over its
         40,000 steps on NYUv2 is 4.
       key: of what rules draw; None: each rule's default, the same in every training.
@@ -55,6 +57,7 @@ class Setting:
     epoch_steps: int = 1
     first_losses: tuple[float, ...] = ()
     classification: tuple[int, ...] = ()
+    primary: tuple[int, ...] = ()
     travel: float = 4.0
     key: jax.Array | None = None
 
@@ -130,15 +133,23 @@ def _dwa(rule: Callable) -> Callable[[Setting], Any]:
     return lambda setting: rule(setting.num_tasks, period=setting.epoch_steps)
 
 
-def _autolambda(primary: int | str, aggregator: Callable | None = None) -> Callable:
+def _autolambda(
+    primary: int | str, aggregator: Callable | None = None, *, mean: bool = False
+) -> Callable:
+    """Around the optimizer; `aggregator` from a setting, `mean` as in `Rule`."""
+
     def build(setting):
-        times = optax.scale(float(setting.num_tasks))
+        chosen = setting.primary if primary == "all" and setting.primary else primary
+        options = {}
+        if aggregator is not None:
+            times = [optax.scale(float(setting.num_tasks))] if mean else []
+            options["aggregator"] = optax.chain(aggregator(setting), *times)
         return auxjax.autolambda(
             setting.optimizer,
             num_tasks=setting.num_tasks,
-            primary=primary,
+            primary=chosen,
             lambda_optimizer=setting.learn(),
-            aggregator=None if aggregator is None else optax.chain(aggregator(), times),
+            **options,
         )
 
     return build
@@ -219,20 +230,32 @@ RULES: dict[str, Rule] = {
     "con_fig": Rule(AGGREGATOR, _made(auxjax.con_fig)),
     "fairgrad": Rule(AGGREGATOR, _made(auxjax.fairgrad)),
     "sdmgrad": Rule(AGGREGATOR, _made(auxjax.sdmgrad, _N, _KEY), mean=True),
-    # The pairs of Auto-λ's Table 5.
-    "uncertainty+cagrad": Rule(
-        COMPOSITION,
-        _chained(_uncertainty(auxjax.scale_by_uncertainty), _made(auxjax.cagrad)),
-        mean=True,
-    ),
-    "autolambda+cagrad": Rule(
-        COMPOSITION, _autolambda("all", auxjax.cagrad), _META, around=True
-    ),
-    "dwa+pcgrad": Rule(
-        COMPOSITION, _chained(_dwa(auxjax.scale_by_dwa), _made(auxjax.pcgrad, _KEY))
-    ),
 }
 """By name; `equal` first, what every other rule is held against."""
+
+
+def _compositions() -> dict[str, Rule]:
+    """Auto-λ's Table 5: its weightings with its aggregators."""
+    aggregators = {
+        "graddrop": (_made(auxjax.graddrop, _KEY), False),
+        "pcgrad": (_made(auxjax.pcgrad, _KEY), False),
+        "cagrad": (_made(auxjax.cagrad), True),
+    }
+    weightings = {
+        "dwa": _dwa(auxjax.scale_by_dwa),
+        "uncertainty": _uncertainty(auxjax.scale_by_uncertainty),
+    }
+    found = {}
+    for second, (aggregate, mean) in aggregators.items():
+        for first, weigh in weightings.items():
+            both = _chained(weigh, aggregate)
+            found[f"{first}+{second}"] = Rule(COMPOSITION, both, mean=mean)
+        auto = _autolambda("all", aggregate, mean=mean)
+        found[f"autolambda+{second}"] = Rule(COMPOSITION, auto, _META, around=True)
+    return found
+
+
+RULES |= _compositions()
 
 
 def check_names(names: tuple[str, ...]) -> None:

@@ -12,23 +12,55 @@ head a task:
 | autoencoder | `decoder` | φ(s) |
 | optical flow | `decoder(shape, 2)` | φ(s), φ(s') |
 
+The networks of the supervised experiments:
+
+| network | for | state |
+|---|---|---|
+| `mlp` | digits as vectors | none |
+| `cnn` | small images | none |
+| `vgg16` | 32×32 images, many domains or generated tasks | batch statistics |
+| `resnet18`, `resnet50` | images, features for other networks | batch statistics |
+| `split_dense`, `mtan_dense` | segmentation, depth, normals | batch statistics |
+
+Those with a state are a `StatefulModel`: `init(key, *inputs) -> (params, state)` and
+`apply(params, state, *inputs, train) -> (output, state)`. Where there are several
+tasks, `params["trunk"]` is shared and `params["heads"]` holds each task's own.
+
 Inputs may have any number of leading axes: a batch, or time and batch. Weights start
-orthogonal (Saxe et al. 2013, arXiv 1312.6120), biases at 0.
+orthogonal (Saxe et al. 2013, arXiv 1312.6120), biases at 0; convolutions before a
+normalisation start normal with He's variance (He et al. 2015, arXiv 1502.01852).
 """
 
+from ._cnn import cnn
 from ._convolution import Conv, convolve
 from ._decoder import decoder
+from ._dense_prediction import mtan_dense, split_dense
 from ._encoder import encoder
 from ._heads import embed_action, linear_head, mlp_head
+from ._mlp import mlp
 from ._model import Model
+from ._pooling import max_pool, resize
+from ._resnet import resnet18, resnet50
+from ._stateful import StatefulModel
+from ._vgg import vgg16
 
 __all__ = [
     "Conv",
     "Model",
+    "StatefulModel",
+    "cnn",
     "convolve",
     "decoder",
     "embed_action",
     "encoder",
     "linear_head",
+    "max_pool",
+    "mlp",
     "mlp_head",
+    "mtan_dense",
+    "resize",
+    "resnet18",
+    "resnet50",
+    "split_dense",
+    "vgg16",
 ]

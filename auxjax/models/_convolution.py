@@ -16,24 +16,30 @@ from ._model import RELU_GAIN, orthogonal
 Implementation = Literal["auto", "patches", "conv"]
 """Patches times a matrix, XLA's convolution, or what suits the backend."""
 
+Padding = Literal["VALID", "SAME"] | Sequence[tuple[int, int]]
+"""None, so that stride 1 keeps the size, or rows above and below, columns beside."""
+
 
 def convolve(
     images: Float[Array, "*N H W I"],
     kernel: Float[Array, "h w I O"],
     *,
     strides: Sequence[int] = (1, 1),
-    padding: Literal["VALID", "SAME"] = "VALID",
+    padding: Padding = "VALID",
+    dilation: Sequence[int] = (1, 1),
     implementation: Implementation = "auto",
 ) -> Float[Array, "*N H2 W2 O"]:
     """Convolve images with a kernel (without flipping it, as networks do).
 
-    out[i, j, o] = Σ_{a, b, c} images[i·s + a, j·s + b, c] · kernel[a, b, c, o]
+    out[i, j, o] = Σ_{a, b, c} images[i·s + a·d, j·s + b·d, c] · kernel[a, b, c, o]
 
     Args:
         images: Channels last; any number of leading axes.
         kernel: Height, width, channels in, channels out.
         strides: Steps in rows and in columns.
-        padding: "VALID" (none) or "SAME" (zeros, so that stride 1 keeps the size).
+        padding: "VALID" (none), "SAME" (zeros, so that stride 1 keeps the size), or how
+            many zeros `((above, below), (left, right))`.
+        dilation: Distance d of the pixels that the kernel sees, in rows and columns.
         implementation: "patches" cuts out what the kernel sees at each place and
             multiplies by a matrix; "conv" is `jax.lax.conv_general_dilated`; "auto"
             takes patches if JAX's default backend is a CPU, and conv elsewhere. The
@@ -60,11 +66,16 @@ def convolve(
             f"Found {implementation!r}."
         )
     *lead, height, width, channels = images.shape
-    kernel_size = kernel.shape[0], kernel.shape[1]
-    if padding == "VALID" and (height < kernel_size[0] or width < kernel_size[1]):
+    seen = tuple(
+        (k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)
+    )
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads((height, width), seen, strides, padding)
+    padded = height + sum(padding[0]), width + sum(padding[1])
+    if padded[0] < seen[0] or padded[1] < seen[1]:
         raise ValueError(
-            f"the image should be at least as large as the kernel, {kernel_size}. "
-            f"Found {(height, width)}."
+            f"the image should be at least as large as the kernel, {seen}. "
+            f"Found {padded}."
         )
     images = images.reshape(-1, height, width, channels)
     if implementation == "auto":
@@ -72,38 +83,52 @@ def convolve(
         implementation = "patches" if jax.default_backend() == "cpu" else "conv"
     if implementation == "conv":
         out = jax.lax.conv_general_dilated(
-            images, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            images,
+            kernel,
+            strides,
+            padding,
+            rhs_dilation=dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
     else:
         matrix = kernel.reshape(-1, kernel.shape[-1])
-        out = _patches(images, kernel_size, strides, padding) @ matrix
+        out = _patches(images, kernel.shape[:2], strides, padding, dilation) @ matrix
     return out.reshape(*lead, *out.shape[1:])
 
 
 def _patches(
     images: Float[Array, "B H W I"],
-    kernel_size: tuple[int, int],
+    kernel_size: Sequence[int],
     strides: Sequence[int],
-    padding: str,
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
 ) -> Float[Array, "B H2 W2 P"]:
     """What the kernel sees at each place, `[h, w, I]` flattened: one view an offset."""
-    borders = jax.lax.padtype_to_pads(
-        images.shape[1:3], kernel_size, tuple(strides), padding
-    )
-    images = jnp.pad(images, ((0, 0), *borders, (0, 0)))
+    images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
+    views = shifted_views(images, kernel_size, strides, dilation)
+    return views[0] if len(views) == 1 else jnp.concatenate(views, axis=-1)
+
+
+def shifted_views(
+    images: Float[Array, "B H W I"],
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int] = (1, 1),
+) -> list[Float[Array, "B H2 W2 I"]]:
+    """For each pixel of a window, row by row, what it sees as the window moves."""
     _, height, width, _ = images.shape
-    rows = (height - kernel_size[0]) // strides[0] + 1
-    columns = (width - kernel_size[1]) // strides[1] + 1
-    views = [
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    rows = (height - reach[0] - 1) // strides[0] + 1
+    columns = (width - reach[1] - 1) // strides[1] + 1
+    return [
         images[
             :,
             a : a + strides[0] * (rows - 1) + 1 : strides[0],
             b : b + strides[1] * (columns - 1) + 1 : strides[1],
         ]
-        for a in range(kernel_size[0])
-        for b in range(kernel_size[1])
+        for a in range(0, reach[0] + 1, dilation[0])
+        for b in range(0, reach[1] + 1, dilation[1])
     ]
-    return jnp.concatenate(views, axis=-1)
 
 
 class Conv(nn.Module):
@@ -113,32 +138,39 @@ class Conv(nn.Module):
         features: Channels out.
         kernel_size: Height and width of the kernel.
         strides: Steps in rows and in columns.
-        padding: "VALID" or "SAME".
+        padding: "VALID", "SAME", or how many zeros; see `convolve`.
         implementation: "auto", "patches" or "conv"; see `convolve`.
         dtype: In which the layer computes; the parameters are float32.
         kernel_init: Initialiser of the kernel.
+        dilation: Distance of the pixels that the kernel sees, in rows and columns.
+        use_bias: Whether there is a bias; none is needed before a normalisation.
     """
 
     features: int
     kernel_size: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
-    padding: Literal["VALID", "SAME"] = "VALID"
+    padding: Padding = "VALID"
     implementation: Implementation = "auto"
     dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = orthogonal(RELU_GAIN)
+    dilation: tuple[int, int] = (1, 1)
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, images):
         """Filter the images `[..., H, W, I]`."""
         shape = (*self.kernel_size, images.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         out = convolve(
             images.astype(self.dtype),
             kernel.astype(self.dtype),
             strides=self.strides,
             padding=self.padding,
+            dilation=self.dilation,
             implementation=self.implementation,
         )
+        if not self.use_bias:
+            return out
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         bias = bias.astype(self.dtype)
         return out + bias.reshape((1,) * (out.ndim - 1) + (-1,))

@@ -7,7 +7,7 @@ from auxjax.run._cache import use_compilation_cache
 from auxjax.run._checkpoint import last_checkpoint, restore, save
 from auxjax.run._cli import parse
 from auxjax.run._describe import machine
-from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors
+from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading
 from auxjax.run._folder import RunFolder, open_run
 from auxjax.run._json import write_json
 from auxjax.run._loop import first_non_finite, run_chunks
@@ -43,6 +43,7 @@ __all__ = [
     "plot_weights",
     "print_table",
     "read_metrics",
+    "reading",
     "restore",
     "run_chunks",
     "save",

@@ -67,6 +67,26 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def reading() -> Iterator[None]:
+    """Turns what a reader says of a user's files into a `RunError`.
+
+    For data that is absent (`FileNotFoundError`), malformed (`ValueError`), or needs a
+    package that is not installed.
+
+    Example:
+      >>> with reading():
+      ...     open("no such file")
+      Traceback (most recent call last):
+      ...
+      auxjax.run._errors.RunError: [Errno 2] No such file or directory: 'no such file'
+    """
+    try:
+        yield
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise RunError(str(error)) from error
+
+
+@contextmanager
 def extra(name: str) -> Iterator[None]:
     """Names the extra to install where an import inside the block fails.
 

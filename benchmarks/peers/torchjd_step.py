@@ -6,7 +6,7 @@ Needs a virtual environment of its own:
         "torchjd[quadprog_projector,nash_mtl,cagrad]==0.18.0" qpsolvers
 
 `benchmarks/aggregators.py` starts it. Each line on stdin is a JSON object that names a
-model, a number of tasks and an aggregator; the answer is a line with the seconds of one
+model, a number of tasks and an aggregator; the answer is a line with the seconds of a
 step. The models are those of `benchmarks/_rules_models.py`, a step is what TorchJD's
 documentation shows: `mtl_backward`, `jac_to_grad`, SGD. Trunk rows are pulled back by
 `torch.vmap` or one by one, whichever was faster in a trial before.
@@ -98,10 +98,13 @@ def main():
         name = request["aggregator"]
         if name not in steps:
             steps[name] = make(request)
-        steps[name]()  # untimed once before: the other side has emptied the caches
-        begin = time.perf_counter()
-        steps[name]()
-        print(json.dumps({"seconds": time.perf_counter() - begin}), flush=True)
+        for _ in range(request["warm"]):  # the other side has emptied the caches
+            steps[name]()
+        begin, count = time.perf_counter(), request["steps"]
+        for _ in range(count):
+            steps[name]()
+        seconds = (time.perf_counter() - begin) / count
+        print(json.dumps({"seconds": seconds}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""Pictures decoded once and kept on the disk: too many for the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+_CHUNK = 512  # pictures decoded between two writes
+
+
+def cache_folder(cache_dir: str | Path | None) -> Path:
+    """Where what was made once is kept.
+
+    Args:
+      cache_dir: the folder; by default `AUXJAX_CACHE` of the environment, or `auxjax`
+        in `XDG_CACHE_HOME`, or in `~/.cache`.
+
+    Returns:
+      The folder, which may not be there yet.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "auxjax")
+    chosen = cache_dir or os.environ.get("AUXJAX_CACHE") or default
+    return Path(os.path.expanduser(chosen))
+
+
+def fingerprint(paths: Sequence[Path], *more: object) -> str:
+    """Short, and another one whenever a file's path, size or date is."""
+    stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    return hashlib.sha256(repr((stats, more)).encode()).hexdigest()[:16]
+
+
+def decode_once(
+    cache: Path,
+    names: Sequence[str],
+    read: Callable[[str], bytes],
+    decode: Callable[[str, bytes], np.ndarray],
+    shape: tuple[int, int, int],
+    progress: Callable[[int, int], None] | None,
+) -> np.ndarray:
+    """All pictures as one array, mapped from a file that is written the first time.
+
+    The file appears only when it is whole. Where none can be made, the pictures stay
+    in memory.
+
+    Args:
+      cache: the file, `.npy`.
+      names: of the pictures, in their order.
+      read: the bytes of a picture of some name; called in this thread.
+      decode: makes pixels of a name and its bytes; called in several threads.
+      shape: of each picture.
+      progress: called with the number of pictures decoded and of all of them.
+
+    Returns:
+      `[n, *shape]` uint8, read-only if it is mapped.
+
+    Raises:
+      OSError: the disk is full.
+    """
+    whole = (len(names), *shape)
+    if (cached := _load(cache, whole)) is not None:
+        return cached
+    chunks = _decode(names, read, decode, progress)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(suffix=".partial", dir=cache.parent)
+    except OSError:
+        return np.concatenate(list(chunks))
+    try:
+        # Plain writes: on a full disk they raise, where a mapped page would kill.
+        with os.fdopen(handle, "wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": whole}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chunks:
+                file.write(chunk.tobytes())
+        os.replace(partial, cache)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    return np.load(cache, mmap_mode="r")
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The mapped array, or None unless it is all there."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if array.shape == shape and array.dtype == np.uint8 else None
+
+
+def _decode(names, read, decode, progress):
+    """The pixels of the pictures, some hundreds at a time."""
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(names), _CHUNK):
+            part = names[start : start + _CHUNK]
+            contents = [read(name) for name in part]
+            yield np.stack(list(pool.map(decode, part, contents)))
+            if progress is not None:
+                progress(start + len(part), len(names))

@@ -1,0 +1,92 @@
+"""What the readers return, and what they refuse."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Images(NamedTuple):
+    """Pictures with one class each, NumPy arrays on the host, decoded once.
+
+    Attributes:
+      images: `[n, H, W, C]` uint8, 0 to 255.
+      labels: `[n]` int32, from 0.
+      coarse: `[n]` int32, the coarser class; None where there is none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    coarse: np.ndarray | None = None
+
+
+class Attributes(NamedTuple):
+    """Pictures with many yes-or-no answers each, NumPy arrays on the host.
+
+    Attributes:
+      images: `[n, H, W, 3]` uint8, 0 to 255; it may be mapped from the disk.
+      attributes: `[n, A]` int32, 1 where the picture has the attribute, 0 elsewhere.
+      names: the `A` names of the attributes.
+    """
+
+    images: np.ndarray
+    attributes: np.ndarray
+    names: tuple[str, ...]
+
+
+def malformed(path: Path | str, expected: str, found: object) -> ValueError:
+    """The error about a file that is there and is not what it should be."""
+    # Others' messages end with a full stop or without.
+    return ValueError(f"`{path}` should {expected}. Found {str(found).rstrip('.')}.")
+
+
+def as_labels(
+    path: Path | str, values: object, count: int, classes: int, what: str = "labels"
+) -> np.ndarray:
+    """One int32 label an image, each of them a class that exists."""
+    try:
+        labels = np.asarray(values)
+    except ValueError:  # a ragged list
+        labels = np.empty((0, 0))
+    if labels.shape != (count,):
+        raise malformed(
+            path, f"hold {count} {what}, one an image", f"shape {list(labels.shape)}"
+        )
+    if labels.dtype.kind not in "iu":
+        raise malformed(path, f"hold integers as {what}", f"dtype {labels.dtype}")
+    if count and not (labels.min() >= 0 and labels.max() < classes):
+        raise malformed(
+            path,
+            f"hold {what} from 0 to {classes - 1}",
+            f"{labels.min()} to {labels.max()}",
+        )
+    return labels.astype(np.int32)
+
+
+def require(module: str, install: str, wanted: str) -> ModuleType:
+    """Imports an optional dependency, or says how to install it.
+
+    Args:
+      module: its dotted name.
+      install: what `pip install` should be given.
+      wanted: what needs it, for the message.
+
+    Returns:
+      The module.
+
+    Raises:
+      ModuleNotFoundError: it, or something it imports, is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = (error.name or module).partition(".")[0]
+        raise ModuleNotFoundError(
+            f"{wanted} needs `{package}`, which is not installed. "
+            f"Install it with: pip install {install}",
+            name=error.name,
+        ) from error

@@ -1,0 +1,277 @@
+"""The labelling environment: an agent labels images, a network learns from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import Array, Bool, Float, Int, Key
+from auxjax.labelling._hierarchy import Hierarchy
+from auxjax.labelling._losses import batch_entropy, check_formula, weight_factor
+from auxjax.labelling._main import MainBatch, MainState, MainTask
+from auxjax.supervised import epoch_indices
+
+
+class EnvParams(NamedTuple):
+    """What an episode starts from; arrays, so that nothing is compiled in."""
+
+    images: jax.Array  # [n, ...], the training set
+    labels: jax.Array  # [n] int32, its main labels
+    main: MainState  # the canonical main network
+
+
+class EnvState(NamedTuple):
+    """All that the environment remembers."""
+
+    main: MainState
+    order: jax.Array  # [steps, B] int32, the episode's batches
+    batch: jax.Array  # [] int32, which of them is being labelled
+    position: jax.Array  # [] int32, which of its images is next
+    given: jax.Array  # [B] int32, the labels so far
+    weight_classes: jax.Array  # [B] int32, the weight classes so far
+    key: jax.Array  # [] typed PRNG key of the episode; stays
+
+
+class Observation(NamedTuple):
+    """An image to label; in the batched form every leaf has B in front."""
+
+    image: jax.Array
+    label: jax.Array  # int32, its main label
+
+
+Step = tuple[Observation, EnvState, Array, Array, Array, dict[str, Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LabellingEnv:
+    r"""An episode is an epoch: every image is seen, labelled and trained on once.
+
+    After every B labels the main network is trained one step on the batch. Then
+
+        reward = −(mean primary loss of `eval_size` random training images)
+                 + c H(p̄)
+
+    with p̄ the share of each label in the batch, and H as in `batch_entropy`: a more
+    even use of labels pays. (The paper averages the agent's probabilities, which an
+    environment does not see.) All other steps pay 0. The interface is that of gymnax
+    1.0, with `terminated` at the end of the epoch and `truncated` never; it does not
+    reset itself, and a finished episode's observation is its last one.
+
+    An action is a label, `[]` int32, and with `weighted` a pair of a label and a weight
+    class, `[2]` int32. See `Hierarchy.inside` for labels outside the image's block.
+
+    Attributes:
+      task: the main network, its losses and its optimizer.
+      hierarchy: the labels.
+      batch_size: B, images of a training batch.
+      eval_size: images that the reward is measured on, drawn without replacement.
+      entropy_coef: c; 1 in the paper, 0.2 in the released code.
+      weighted: whether the agent also chooses each sample's weight.
+      num_weights: weight classes.
+      weight_formula: see `weight_factor`.
+      mode: `"agent"`, or `"main"`: no reward is computed, since no agent learns.
+      restore: `"epoch"`: the next episode starts from the canonical network again;
+        `"batch"`: so does the next batch (the paper's ablation A.2).
+
+    Raises:
+      ValueError: a size is below 1, or a name is none of these.
+
+    References:
+      Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement Learning*,
+      sections 3 and 4, Eq. 3, 4.
+    """
+
+    task: MainTask
+    hierarchy: Hierarchy
+    batch_size: int = 100
+    eval_size: int = 256
+    entropy_coef: float = 1.0
+    weighted: bool = False
+    num_weights: int = 21
+    weight_formula: str = "paper"
+    mode: str = "agent"
+    restore: str = "epoch"
+
+    def __post_init__(self):
+        """Refuses settings that make no sense."""
+        for name in ("batch_size", "eval_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` should be at least 1. Found {getattr(self, name)}."
+                )
+        check_formula(self.weight_formula, self.num_weights)
+        if self.mode not in ("agent", "main"):
+            raise ValueError(f'`mode` should be "agent" or "main". Found {self.mode}.')
+        if self.restore not in ("epoch", "batch"):
+            raise ValueError(
+                f'`restore` should be "epoch" or "batch". Found {self.restore}.'
+            )
+
+    def reset(
+        self, key: Key[Array, ""], params: EnvParams
+    ) -> tuple[Observation, EnvState]:
+        """A new epoch in a new order, from the canonical main network.
+
+        Args:
+          key: of the order, and of the images that rewards are measured on.
+          params: the data and the network.
+
+        Returns:
+          The first image, and the state.
+
+        Raises:
+          ValueError: a batch is larger than the data.
+        """
+        state = self._begin(key, params)
+        return self._look(state, params), state
+
+    def reset_batch(
+        self, key: Key[Array, ""], params: EnvParams
+    ) -> tuple[Observation, EnvState]:
+        """`reset` that shows the whole first batch; its states are for `step_batch`."""
+        state = self._begin(key, params)
+        return self._look_batch(state, params), state
+
+    def step(
+        self, key: Key[Array, ""], state: EnvState, action: Int[Array, " ..."],
+        params: EnvParams,
+    ) -> Step:  # fmt: skip
+        """Labels one image; with the batch's last one, trains and pays.
+
+        Args:
+          key: not used: the episode's own key decides, so that labelling one by one
+            and a batch at once draw the same.
+          state: from `reset` or `step`.
+          action: the label, or the label and the weight class.
+          params: as given to `reset`.
+
+        Returns:
+          The observation, the state, the reward, terminated, truncated, and a dict:
+          `trained` (bool), and `loss` and `entropy`, the reward's parts (0 where there
+          is none).
+        """
+        del key
+        last = state.position == self.batch_size - 1
+        _, label = self._now(state, params)
+        given, weight_class = self._decode(action, label)
+        state = state._replace(
+            given=state.given.at[state.position].set(given),
+            weight_classes=state.weight_classes.at[state.position].set(weight_class),
+        )
+        zero = jnp.zeros((), jnp.float32)
+        state, loss, entropy = jax.lax.cond(
+            last,
+            lambda: self._train(state, params),
+            lambda: (state._replace(position=state.position + 1), zero, zero),
+        )
+        return self._result(state, self._look(state, params), last, loss, entropy)
+
+    def step_batch(
+        self, key: Key[Array, ""], state: EnvState, action: Int[Array, "B ..."],
+        params: EnvParams,
+    ) -> Step:  # fmt: skip
+        """Labels a whole batch: what B calls of `step` do, in one.
+
+        Args:
+          key: not used, as in `step`.
+          state: from `reset_batch` or `step_batch`.
+          action: one a sample, `[B]` or `[B, 2]`.
+          params: as given to `reset_batch`.
+
+        Returns:
+          As `step`, with an observation of the whole next batch.
+        """
+        del key
+        indices = state.order[state.batch]
+        labels = params.labels[indices].astype(jnp.int32)
+        given, weight_classes = self._decode(action, labels)
+        state = state._replace(given=given, weight_classes=weight_classes)
+        state, loss, entropy = self._train(state, params)
+        trained = jnp.ones((), bool)
+        return self._result(
+            state, self._look_batch(state, params), trained, loss, entropy
+        )
+
+    def keep(self, state: EnvState, params: EnvParams) -> EnvParams:
+        """Makes the main network of an episode the canonical one."""
+        return params._replace(main=state.main)
+
+    def indices(self, state: EnvState) -> Int[Array, " B"]:
+        """The batch that is being labelled; after the last one, still that."""
+        return state.order[jnp.minimum(state.batch, state.order.shape[0] - 1)]
+
+    def _begin(self, key, params: EnvParams) -> EnvState:
+        samples = params.labels.shape[0]
+        if self.mode == "agent" and self.eval_size > samples:
+            raise ValueError(
+                f"`eval_size` should be at most {samples}, the number of samples. "
+                f"Found {self.eval_size}."
+            )
+        order_key, key = jax.random.split(key)
+        zero, zeros = jnp.zeros((), jnp.int32), jnp.zeros(self.batch_size, jnp.int32)
+        order = epoch_indices(order_key, samples, self.batch_size).astype(jnp.int32)
+        return EnvState(params.main, order, zero, zero, zeros, zeros, key)
+
+    def _decode(self, action, label):
+        """The label inside its block, and the weight class."""
+        if not self.weighted:
+            return self.hierarchy.inside(action, label), jnp.zeros_like(label)
+        given = self.hierarchy.inside(action[..., 0], label)
+        return given, action[..., 1].astype(jnp.int32)
+
+    def _now(self, state, params):
+        """The image that is next, and its main label."""
+        # After the last batch there is no next: its last image stays in view.
+        over = state.batch >= state.order.shape[0]
+        at = jnp.where(over, self.batch_size - 1, state.position)
+        index = self.indices(state)[at]
+        return params.images[index], params.labels[index].astype(jnp.int32)
+
+    def _look(self, state, params) -> Observation:
+        return Observation(*self._now(state, params))
+
+    def _look_batch(self, state, params) -> Observation:
+        index = self.indices(state)
+        return Observation(params.images[index], params.labels[index].astype(jnp.int32))
+
+    def _train(self, state: EnvState, params: EnvParams):
+        """One step of the main network on the batch, and the parts of the reward."""
+        index = self.indices(state)
+        factors = None
+        if self.weighted:
+            factors = weight_factor(
+                state.weight_classes,
+                num_classes=self.num_weights,
+                formula=self.weight_formula,
+            )
+        labels = params.labels[index].astype(jnp.int32)
+        batch = MainBatch(params.images[index], labels, state.given, factors)
+        main, _ = self.task.step(state.main, batch)
+        loss = entropy = jnp.zeros((), jnp.float32)
+        if self.mode == "agent":
+            loss = self._evaluate(main, state, params)
+            used = jax.nn.one_hot(state.given, self.hierarchy.num_labels)
+            entropy = batch_entropy(used).astype(jnp.float32)
+        if self.mode == "agent" and self.restore == "batch":
+            main = params.main
+        state = state._replace(
+            main=main, batch=state.batch + 1, position=jnp.zeros((), jnp.int32)
+        )
+        return state, loss, entropy
+
+    def _evaluate(self, main, state, params) -> Float[Array, ""]:
+        """The primary loss on images drawn for this batch."""
+        key = jax.random.fold_in(state.key, state.batch)
+        samples = params.labels.shape[0]
+        drawn = jax.random.permutation(key, samples)[: self.eval_size]
+        found = self.task.evaluate(main, params.images[drawn], params.labels[drawn])
+        return found.astype(jnp.float32)
+
+    def _result(self, state, observation, trained: Bool[Array, ""], loss, entropy):
+        reward = -loss + self.entropy_coef * entropy  # Eq. 4
+        over = state.batch >= state.order.shape[0]
+        info: dict[str, Any] = {"trained": trained, "loss": loss, "entropy": entropy}
+        return observation, state, reward, over, jnp.zeros_like(over), info

@@ -1,0 +1,142 @@
+"""The labelling environment for agents that speak Gymnasium."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from auxjax.labelling._environment import EnvParams, LabellingEnv
+
+
+def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any:
+    """The environment as a `gymnasium.Env`, one image a step.
+
+    Observations are a dict of `image` (`Box`) and `label` (`Discrete(C)`); actions
+    `Discrete(K)`, or `MultiDiscrete([K, num_weights])` where the agent also chooses
+    weights. Beside Gymnasium's own interface it has:
+
+    | | |
+    |---|---|
+    | `reset(options={"mode": "main"})` | an episode without rewards, to train the main
+      network on an agent that does not learn; `"agent"` is the other mode |
+    | `keep_main()` | the main network of this episode becomes the canonical one |
+    | `params` | the data and the canonical main network |
+    | `state` | of the episode |
+
+    Args:
+      env: the environment.
+      params: the data and the main network to start from.
+      seed: of episodes for which `reset` names no other.
+
+    Returns:
+      The environment. Each step is one jitted call; `env.step_batch` is faster by far
+      for whoever can label a batch at once.
+
+    Raises:
+      ImportError: Gymnasium is not installed.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from auxjax.labelling import EnvParams, LabellingEnv, MainTask
+      >>> from auxjax.labelling import gymnasium_env, hierarchy, many_headed
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((3,), features=4), linear_head(2), linear_head(4))
+      >>> env = LabellingEnv(MainTask(net, optax.sgd(0.1)), hierarchy(2, 2),
+      ...                    batch_size=2, eval_size=4)
+      >>> images = jnp.linspace(0, 1, 12).reshape(4, 3)
+      >>> main = env.task.init(jax.random.key(0), images)
+      >>> world = gymnasium_env(env, EnvParams(images, jnp.array([0, 1, 0, 1]), main))
+      >>> observation, info = world.reset(seed=1)
+      >>> [world.step(0)[2] for _ in range(4)]  # terminated
+      [False, False, False, True]
+    """
+    try:
+        import gymnasium
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            "`gymnasium_env` needs the package gymnasium, which is not installed: "
+            "pip install gymnasium."
+        ) from error
+    return _wrapper(gymnasium)(env, params, seed)
+
+
+def _spaces(gymnasium: Any, env: LabellingEnv, params: EnvParams) -> tuple[Any, Any]:
+    """The observation space and the action space."""
+    images = np.asarray(params.images)
+    is_bytes = images.dtype == np.uint8
+    low, high = (0, 255) if is_bytes else (float(images.min()), float(images.max()))
+    spaces = gymnasium.spaces
+    box = spaces.Box(low, high, images.shape[1:], images.dtype)
+    seen = spaces.Dict({"image": box, "label": spaces.Discrete(env.hierarchy.classes)})
+    labels = env.hierarchy.num_labels
+    if env.weighted:
+        return seen, spaces.MultiDiscrete([labels, env.num_weights])
+    return seen, spaces.Discrete(labels)
+
+
+def _wrapper(gymnasium: Any) -> type:
+    """The class, made where Gymnasium is at hand."""
+
+    class LabellingGymnasium(gymnasium.Env):
+        """See `gymnasium_env`."""
+
+        metadata = {"render_modes": []}  # noqa: RUF012
+
+        def __init__(self, env: LabellingEnv, params: EnvParams, seed: int):
+            self.params, self.state = params, None
+            self.render_mode = None
+            self.observation_space, self.action_space = _spaces(gymnasium, env, params)
+            self._key = jax.random.key(seed)
+            self._steps = {
+                mode: _jitted(dataclasses.replace(env, mode=mode))
+                for mode in ("agent", "main")
+            }
+            self._mode = env.mode
+
+        def reset(self, *, seed: int | None = None, options: dict | None = None):
+            """A new epoch, from the canonical main network."""
+            super().reset(seed=seed)
+            if seed is not None:
+                self._key = jax.random.key(seed)
+            mode = (options or {}).get("mode", self._mode)
+            if mode not in self._steps:
+                raise ValueError(f'`mode` should be "agent" or "main". Found {mode!r}.')
+            self._mode = mode
+            self._key, key = jax.random.split(self._key)
+            seen, self.state = self._steps[mode][0](key, self.params)
+            return _on_host(seen), {}
+
+        def step(self, action):
+            """Labels the image that was last seen."""
+            if self.state is None:
+                raise RuntimeError("`reset` should be called before `step`.")
+            action = np.asarray(action, np.int32)
+            seen, self.state, reward, over, cut, info = self._steps[self._mode][1](
+                self.state, action, self.params
+            )
+            info = {name: np.asarray(value).item() for name, value in info.items()}
+            return _on_host(seen), float(reward), bool(over), bool(cut), info
+
+        def keep_main(self) -> None:
+            """The main network as it is now becomes the canonical one."""
+            if self.state is not None:
+                self.params = self.params._replace(main=self.state.main)
+
+    return LabellingGymnasium
+
+
+def _jitted(env: LabellingEnv) -> tuple[Any, Any]:
+    """`reset(key, params)` and `step(state, action, params)`."""
+
+    def step(state, action, params):
+        return env.step(state.key, state, action, params)
+
+    return jax.jit(env.reset), jax.jit(step)
+
+
+def _on_host(seen: Any) -> dict[str, Any]:
+    """An observation as Gymnasium's spaces want it."""
+    return {"image": np.array(seen.image), "label": np.int64(seen.label)}

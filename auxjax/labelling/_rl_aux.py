@@ -1,0 +1,212 @@
+"""RL-AUX and WA-RL: an agent that labels, trained by PPO inside the environment."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from auxjax._types import Array
+from auxjax.labelling._config import LabellingConfig
+from auxjax.labelling._environment import EnvParams, EnvState, LabellingEnv
+from auxjax.labelling._hierarchy import Hierarchy
+from auxjax.labelling._labellers import LabelData, Labeller, Made
+from auxjax.labelling._losses import weight_factor
+from auxjax.labelling._main import MainTask
+from auxjax.labelling._network import Network, agent, check_outputs
+from auxjax.rl import ActorCritic, PPOBatch, gae, init_learner, make_ppo_update
+
+
+class Labelled(NamedTuple):
+    """What the agent did with one batch."""
+
+    indices: jax.Array  # [B] int32, into the training set
+    action: jax.Array  # [B, m] int32
+    log_prob: jax.Array  # [B]
+    value: jax.Array  # [B]
+    reward: jax.Array  # [B], of each image's step: all but the last are 0
+    terminated: jax.Array  # [B] bool
+
+
+def make_rl_aux(
+    config: LabellingConfig, hierarchy: Hierarchy, network: Network
+) -> Labeller:
+    """An agent that labels, trained by PPO on what its labels are worth.
+
+    Its epoch is one episode of `LabellingEnv`, labelled batch by batch: the agent does
+    not change within a batch, so that is what it would have done image by image. PPO
+    sees the single steps, B of them a batch, of which the last is paid.
+
+    Args:
+      config: the method `rl` or `wa-rl`, and the hyper-parameters.
+      hierarchy: the labels.
+      network: outputs label logits `[B, K]`, for `wa-rl` weight logits
+        `[B, num_weights]`, and a value `[B, 1]`.
+
+    Returns:
+      The labeller; deterministic when it labels, random while it learns.
+
+    Raises:
+      ValueError: from `init`, where the network's outputs are others; from `learn`,
+        where the data are fewer than `eval_size`.
+
+    References:
+      Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement Learning*,
+      section 4, appendices A.2 and B.
+    """
+    weights = (config.num_weights,) if config.weighted else ()
+    outputs = (hierarchy.num_labels, *weights, 1)
+    policy = agent(network, hierarchy)
+
+    def init(key, data):
+        check_outputs("labeller", network, data.images, outputs)
+        if config.eval_size > data.images.shape[0]:
+            raise ValueError(
+                f"`eval_size` should be at most {data.images.shape[0]}, the number of "
+                f"samples. Found {config.eval_size}."
+            )
+        example = (data.images[:1], data.labels[:1])
+        return init_learner(config.ppo, policy, example, key)
+
+    def label(state, images, labels, human, train):
+        del human, train  # deterministic, in the sense of statistics too
+        (choices, _), _ = policy.apply(
+            state.params, state.model_state, (images, labels), False
+        )
+        best = [jnp.argmax(logits, axis=-1).astype(jnp.int32) for logits in choices]
+        factors = None
+        if config.weighted:
+            factors = weight_factor(
+                best[1],
+                num_classes=config.num_weights,
+                formula=config.weight_formula,
+            )
+        return Made(hierarchy.inside(best[0], labels), factors)
+
+    def learn(learner, task: MainTask, main, data: LabelData, key):
+        env = environment(config, hierarchy, task)
+        # The images stay where they are: a minibatch looks its own up.
+        looking = policy._replace(
+            apply=lambda p, s, i, train: policy.apply(
+                p, s, (data.images[i], data.labels[i]), train
+            )
+        )
+        update = make_ppo_update(config.ppo, looking)
+        params = EnvParams(data.images, data.labels, main)
+        start_key, key = jax.random.split(key)
+        _, env_state = env.reset_batch(start_key, params)
+        length, updates = rollouts(config, env_state)
+
+        def iterate(carry, key):
+            env_state, learner = carry
+            play_key, learn_key = jax.random.split(key)
+            env_state, seen, last_value = label_batches(
+                env, policy, learner, env_state, params, length, play_key
+            )
+            batch = _to_learn_from(config, seen, last_value)
+            learner, _ = update(learner, batch, learn_key)
+            return (env_state, learner), jnp.sum(seen.reward) / length
+
+        keys = jax.random.split(key, updates)
+        (env_state, learner), rewards = jax.lax.scan(
+            iterate, (env_state, learner), keys
+        )
+        if config.restore == "never":
+            main = env_state.main
+        return learner, main, jnp.mean(rewards)
+
+    return Labeller(init, label, learn, learns_first=True)
+
+
+def environment(
+    config: LabellingConfig, hierarchy: Hierarchy, task: MainTask, mode: str = "agent"
+) -> LabellingEnv:
+    """The environment that a configuration describes.
+
+    Args:
+      config: the run.
+      hierarchy: the labels.
+      task: the main network.
+      mode: `"agent"` or `"main"`.
+
+    Returns:
+      The environment.
+    """
+    return LabellingEnv(
+        task,
+        hierarchy,
+        batch_size=config.batch_size,
+        eval_size=config.eval_size,
+        entropy_coef=config.entropy_weight,
+        weighted=config.weighted,
+        num_weights=config.num_weights,
+        weight_formula=config.weight_formula,
+        mode=mode,
+        restore="batch" if config.restore == "batch" else "epoch",
+    )
+
+
+def rollouts(config: LabellingConfig, env_state: EnvState) -> tuple[int, int]:
+    """Batches of a rollout, and rollouts of an epoch: equal parts."""
+    steps = env_state.order.shape[0]
+    updates = -(-steps // config.rollout_batches)
+    return steps // updates, updates
+
+
+def label_batches(
+    env: LabellingEnv,
+    policy: ActorCritic,
+    learner,
+    env_state: EnvState,
+    params: EnvParams,
+    length: int,
+    key: Array,
+) -> tuple[EnvState, Labelled, Array]:
+    """The agent labels some batches, and the main network learns from each.
+
+    Returns:
+      The environment's state, what was done `[length, B, ...]`, and the value `[]` of
+      the image that comes next.
+    """
+
+    def look(indices):
+        observation = params.images[indices], params.labels[indices]
+        return policy.apply(learner.params, learner.model_state, observation, False)[0]
+
+    def step(env_state, key):
+        indices = env.indices(env_state)
+        choices, value = look(indices)
+        action = policy.policy.sample(key, choices)
+        log_prob = policy.policy.log_prob(choices, action)
+        given = action if env.weighted else action[..., 0]
+        _, env_state, reward, over, _, _ = env.step_batch(key, env_state, given, params)
+        paid = jnp.zeros_like(value).at[-1].set(reward.astype(value.dtype))
+        ends = jnp.zeros(value.shape, bool).at[-1].set(over)
+        return env_state, Labelled(indices, action, log_prob, value, paid, ends)
+
+    env_state, seen = jax.lax.scan(step, env_state, jax.random.split(key, length))
+    last_value = look(env.indices(env_state)[:1])[1][0]
+    return env_state, seen, last_value
+
+
+def _to_learn_from(config: LabellingConfig, seen: Labelled, last_value) -> PPOBatch:
+    """The batches `[L, B, ...]` as one row of L · B steps, with their advantages."""
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen)
+    advantage, target = gae(
+        flat.reward[:, None],
+        flat.value[:, None],
+        last_value[None],
+        flat.terminated[:, None],
+        jnp.zeros_like(flat.terminated)[:, None],
+        discount=config.ppo.discount,
+        gae_lambda=config.ppo.gae_lambda,
+    )
+    return PPOBatch(
+        observation=flat.indices,
+        action=flat.action,
+        log_prob=flat.log_prob,
+        advantage=advantage[:, 0],
+        target=target[:, 0],
+        valid=jnp.ones_like(flat.terminated),
+    )

@@ -1,0 +1,180 @@
+"""Dense prediction as a `Problem`: tasks in any order, with or without noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from _dense_variants import NOISE, Variant
+from _training import Problem
+
+from auxjax import data
+from auxjax.models import mtan_dense, split_dense
+from auxjax.run import Progress, reading
+from auxjax.supervised import (
+    DepthSums,
+    NormalSums,
+    SegmentationSums,
+    masked_l1,
+    segmentation_loss,
+)
+
+TEST_BATCH = 20
+METRICS = {
+    "segmentation": ("mIoU, %", True),
+    "part": ("part mIoU, %", True),
+    "depth": ("depth error", False),
+    "normal": ("angle, degrees", False),
+}
+"""Of each task: what is measured, and whether more of it is better."""
+
+
+def load(config: Any) -> tuple[data.Scenes, data.Scenes]:
+    """Training and test scenes."""
+    if config.data == "rooms":
+        with Progress("rendering rooms", unit="rooms", quiet=config.quiet) as bar:
+            return data.rooms(
+                config.train_size,
+                config.test_size,
+                size=(config.size, config.size),
+                progress=lambda done, total: bar.update(done, total=total),
+            )
+    with reading():
+        read = data.nyuv2 if config.data == "nyuv2" else data.cityscapes
+        return read(config.data_dir)
+
+
+def describe(config: Any, train: data.Scenes, test: data.Scenes) -> str:
+    """For the head of a table."""
+    names = {"rooms": "rendered rooms", "nyuv2": "NYUv2", "cityscapes": "CityScapes"}
+    height, width = train.label.shape[1:]
+    return (
+        f"{len(train.label):,} training and {len(test.label):,} test images of "
+        f"{names[config.data]}, {height}x{width}"
+    )
+
+
+def tasks_of(scenes: data.Scenes) -> tuple[str, ...]:
+    """What there is to learn from such scenes."""
+    parts = () if scenes.part is None else ("part",)
+    normals = () if scenes.normal is None else ("normal",)
+    return ("segmentation", *parts, "depth", *normals)
+
+
+def make(
+    config: Any, train: data.Scenes, test: data.Scenes, variant: Variant
+) -> Problem:
+    """The variant's tasks in its order; the noise is drawn once an image."""
+    classes = {
+        "segmentation": _classes(train.label, test.label),
+        "part": 0 if train.part is None else _classes(train.part, test.part),
+        "depth": 1,
+        "normal": 3,
+        NOISE: 1,
+    }
+    build = split_dense if variant.architecture == "split" else mtan_dense
+    model = build(
+        {task: classes[task] for task in variant.tasks},
+        backbone=config.backbone,
+        width=config.width,
+    )
+
+    def init(key):
+        return model.init(key, jnp.zeros((1, *train.images.shape[1:])))
+
+    def losses(params, state, batch, key):
+        scenes = batch["scenes"]
+        if config.augment:
+            scenes = data.augment_scenes(
+                key, scenes, disparity=config.data == "cityscapes"
+            )
+        found, state = model.apply(params, state, scenes.images, train=True)
+        wanted = {**_targets(scenes), NOISE: batch.get(NOISE)}
+        return {
+            task: _loss(task, found[task], wanted[task]) for task in variant.tasks
+        }, state
+
+    def predictions(params, state, images):
+        return model.apply(params, state, images, train=False)[0]
+
+    def evaluate(params, state, test):
+        def add(sums, scenes):
+            found, wanted = predictions(params, state, scenes.images), _targets(scenes)
+            return {
+                task: total.add(found[task], wanted[task])
+                for task, total in sums.items()
+            }, None
+
+        sums, _ = jax.lax.scan(add, _no_sums(variant.tasks, classes), test)
+        return {task: _metric(task, total) for task, total in sums.items()}
+
+    learned = {"scenes": jax.tree.map(jnp.asarray, train)}
+    if NOISE in variant.tasks:
+        shape = (*train.label.shape, 1)
+        learned[NOISE] = jax.random.uniform(jax.random.key(1), shape)
+    return Problem(
+        tasks=variant.tasks,
+        init=init,
+        losses=losses,
+        evaluate=evaluate,
+        train=learned,
+        test=jax.tree.map(_in_batches, test),
+        optimizer=lambda steps: optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.sgd(
+                optax.cosine_decay_schedule(config.learning_rate, steps), momentum=0.9
+            ),
+        ),
+        classification=tuple(
+            i for i, t in enumerate(variant.tasks) if t in ("segmentation", "part")
+        ),
+        primary=tuple(i for i, t in enumerate(variant.tasks) if t != NOISE),
+        predict=predictions,
+    )
+
+
+def _classes(*labels: np.ndarray) -> int:
+    return int(max(x.max() for x in labels)) + 1
+
+
+def _targets(scenes: Any) -> dict[str, Any]:
+    return {
+        "segmentation": scenes.label,
+        "part": scenes.part,
+        "depth": scenes.depth,
+        "normal": scenes.normal,
+    }
+
+
+def _loss(task: str, found: jax.Array, wanted: jax.Array) -> jax.Array:
+    """As in the paper's code: cross-entropy; masked L1 for everything else."""
+    if task in ("segmentation", "part"):
+        return segmentation_loss(found, wanted)
+    return masked_l1(found, wanted)
+
+
+def _no_sums(tasks: tuple[str, ...], classes: dict[str, int]) -> dict[str, Any]:
+    empty = {
+        "segmentation": lambda: SegmentationSums.zeros(classes["segmentation"]),
+        "part": lambda: SegmentationSums.zeros(classes["part"]),
+        "depth": DepthSums.zeros,
+        "normal": NormalSums.zeros,
+    }
+    return {task: empty[task]() for task in tasks if task != NOISE}
+
+
+def _metric(task: str, total: Any) -> jax.Array:
+    found = total.metrics()
+    if task in ("segmentation", "part"):
+        return 100 * found["miou"]
+    return found["absolute_error" if task == "depth" else "mean_angle"]
+
+
+def _in_batches(x: np.ndarray) -> jax.Array:
+    """`[n, ...]` -> `[n // size, size, ...]`; what is left over is not tested on."""
+    size = min(TEST_BATCH, len(x))
+    count = len(x) // size
+    return jnp.asarray(x[: count * size]).reshape(count, size, *x.shape[1:])

@@ -1,0 +1,171 @@
+"""One pair of classes as two tasks that share a trunk."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from _training import Problem, accuracy
+
+import auxjax
+from auxjax import data
+from auxjax.models import cnn, linear_head, resnet18
+from auxjax.run import RunError, reading
+
+FEATURES = 64
+PROBE = 512  # training images on which the cosine is taken
+
+
+class Pair(NamedTuple):
+    """Two classes: whom the main task tells from the others, and the auxiliary task."""
+
+    main: int
+    auxiliary: int
+
+    @staticmethod
+    def parse(text: str) -> Pair:
+        """From `871-484`.
+
+        Example:
+          >>> Pair.parse("871-484")
+          Pair(main=871, auxiliary=484)
+        """
+        parts = text.split("-")
+        if len(parts) != 2 or not all(x.isdecimal() for x in parts):
+            raise ValueError(
+                f"a pair should be two classes' numbers, as `871-484`. Found {text!r}."
+            )
+        if parts[0] == parts[1]:
+            raise ValueError(f"a pair should be of two classes. Found {text!r}.")
+        return Pair(int(parts[0]), int(parts[1]))
+
+    def __str__(self) -> str:
+        return f"{self.main}-{self.auxiliary}"
+
+
+class Task(NamedTuple):
+    """The images of a pair and of the background."""
+
+    images: np.ndarray  # [n, H, W, C] uint8
+    kind: np.ndarray  # [n] int32: 0 background, 1 the main class, 2 the auxiliary one
+
+
+def select(images: data.Images, pair: Pair, seed: int) -> Task:
+    """All images of the two classes, and as many of the others, shuffled.
+
+    The paper says nothing of how it balances one class against the 998 others.
+    """
+    random = np.random.default_rng(seed)
+    labels = images.labels
+    kind = np.where(labels == pair.main, 1, np.where(labels == pair.auxiliary, 2, 0))
+    inside, outside = np.flatnonzero(kind), np.flatnonzero(kind == 0)
+    count = min(len(inside), len(outside))
+    chosen = np.concatenate([inside, random.permutation(outside)[:count]])
+    chosen = random.permutation(chosen)
+    return Task(images.images[chosen], kind[chosen].astype(np.int32))
+
+
+def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
+    """The named classes and 20 others of a folder of folders; a fifth is for testing.
+
+    Labels stay the numbers of the sorted folders.
+    """
+    named = {c for text in (*config.near, *config.far) for c in Pair.parse(text)}
+    if not config.folder.is_dir():
+        raise RunError(
+            f"`folder` should hold a folder a class. Found nothing at {config.folder}."
+        )
+    available = [path for path in sorted(config.folder.iterdir()) if path.is_dir()]
+    others = [i for i in range(len(available)) if i not in named]
+    chosen = [*sorted(named), *np.random.default_rng(0).permutation(others)[:20]]
+    numbers = [int(i) for i in chosen]
+    with reading():
+        found = data.image_folder(config.folder, numbers, config.size)
+    labels = np.asarray(numbers, np.int32)[found.labels]
+    order = np.random.default_rng(0).permutation(len(labels))
+    cut = len(order) // 5
+    test, train = (
+        data.Images(found.images[at], labels[at]) for at in (order[:cut], order[cut:])
+    )
+    described = (
+        f"{len(numbers)} classes of {config.folder.name}, {config.size}x{config.size}: "
+        f"{len(train.labels):,} training and {len(test.labels):,} test images"
+    )
+    return train, test, described
+
+
+def make_problem(config: Any, train: Task, test: Task) -> Problem:
+    """Both tasks are to say yes or no; the trunk is shared, a head is one number."""
+    shape = train.images.shape[1:]
+    trunk, stateful = _trunk(config.network)
+    head = linear_head(2)
+
+    def init(key):
+        keys = jax.random.split(key, 3)
+        images, features = jnp.zeros((1, *shape)), jnp.zeros((1, FEATURES))
+        first = trunk.init(keys[0], images)
+        params, state = first if stateful else (first, None)
+        heads = {"main": keys[1], "auxiliary": keys[2]}
+        heads = {name: head.init(key, features) for name, key in heads.items()}
+        return {"trunk": params, **heads}, state
+
+    def logits(params, state, images, train):
+        x = images.astype(jnp.float32) / 255
+        if stateful:
+            x, state = trunk.apply(params["trunk"], state, x, train=train)
+        else:
+            x = trunk.apply(params["trunk"], x)
+        found = {name: head.apply(params[name], x) for name in ("main", "auxiliary")}
+        return found, state
+
+    def sample_losses(params, state, batch, key, train=True):
+        del key
+        found, state = logits(params, state, batch.images, train)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        wanted = {"main": batch.kind == 1, "auxiliary": batch.kind == 2}
+        return {
+            name: cross_entropy(found[name], yes.astype(jnp.int32))
+            for name, yes in wanted.items()
+        }, state
+
+    def losses(*args, **options):
+        found, state = sample_losses(*args, **options)
+        return {name: jnp.mean(x) for name, x in found.items()}, state
+
+    def evaluate(params, state, sets):
+        found, _ = logits(params, state, sets["test"].images, False)
+        jac = auxjax.task_jacobian(
+            lambda p: losses(p, state, sets["probe"], None, train=False)[0], params
+        )
+        gramian = jac.gramian(jac.shared_mask())
+        lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(gramian), 1e-30))
+        return {
+            "accuracy": accuracy(found["main"], sets["test"].kind == 1),
+            "cosine": gramian[0, 1] / (lengths[0] * lengths[1]),
+        }
+
+    device = jax.tree.map(jnp.asarray, {"train": train, "test": test})
+    probe = jax.tree.map(lambda x: x[:PROBE], device["train"])
+    return Problem(
+        tasks=("main", "auxiliary"),
+        init=init,
+        losses=losses,
+        sample_losses=sample_losses,
+        evaluate=evaluate,
+        train=device["train"],
+        test={"test": device["test"], "probe": probe},
+        optimizer=lambda steps: optax.sgd(config.learning_rate, momentum=0.9),
+        classification=(0, 1),
+        first_losses=(math.log(2),) * 2,
+    )
+
+
+def _trunk(name: str) -> tuple[Any, bool]:
+    """Images to `FEATURES` numbers, and whether the trunk carries batch statistics."""
+    if name == "cnn":
+        return cnn(FEATURES, channels=(16, 32), hidden=64, relu_out=True), False
+    return resnet18(FEATURES, stem="cifar"), True

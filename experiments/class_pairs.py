@@ -1,0 +1,143 @@
+"""Near and far pairs of classes: what the cosine tells. GCS's Figure 3.
+
+    python experiments/class_pairs.py
+
+The main task is to tell class A from everything else, the auxiliary task to tell class
+B from everything else. Pairs are near or far by the Fréchet distance of their features
+(`--pairs 2`: the two nearest and the two farthest). For each pair: the gradients'
+cosine over training, and the accuracy of single-task, multi-task and gated training.
+**An analogue** of the paper's ImageNet pairs: Fashion-MNIST, MNIST or their 5,000
+digits, and a small CNN. ImageNet itself, with its classes by number:
+
+    python experiments/class_pairs.py --folder IMAGENET/train --network resnet18 \
+        --near 871-484 250-249 238-241 --far 920-62 926-800 48-920
+
+It leaves `runs/class_pairs/`: a folder a pair and method, `class_pairs.md`, `.json` and
+`.png`.
+
+Source: Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
+1812.02224, section 4.1, Figure 3, Appendix D.1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import _pairs_report as report
+import numpy as np
+from _class_distance import distances, features
+from _pairs_problem import Pair, make_problem, read_folder, select
+from _sources import Source, describe, load
+from _training import SINGLE, Training, choose_folder, say, train
+
+from auxjax.run import parse, plain_errors, use_compilation_cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Training):
+    """Pairs of classes, near and far."""
+
+    method: tuple[str, ...] = (SINGLE, "equal", "gcs")
+    """Names out of `experiments/_methods.py`, and `single`; `equal` is the paper's
+    multi-task, `gcs` its gating."""
+    source: Source = "mnist_5000"
+    """What to read, unless a folder of images is given."""
+    data_dir: Path | None = None
+    """Where the files of `mnist` and `fashion_mnist` lie."""
+    folder: Path | None = None
+    """A folder with one folder of images a class, as ImageNet's `train`."""
+    size: int = 64
+    """Side of the images that are read from `folder`."""
+    pairs: int = 3
+    """How many of the nearest and of the farthest pairs, where none are named."""
+    near: tuple[str, ...] = ()
+    """Pairs to take as near ones, as `871-484`."""
+    far: tuple[str, ...] = ()
+    """Pairs to take as far ones."""
+    network: Literal["cnn", "resnet18"] = "cnn"
+    """The trunk that both tasks share."""
+    seeds: int = 5
+    """How many, all of a method's at once."""
+    epochs: int = 30
+    """Passes over the training images of a pair."""
+    eval_every: int = 1
+    """Epochs between two points of the curves."""
+    batch_size: int = 64
+    """Images a step."""
+    learning_rate: float = 0.02
+    """Of SGD with momentum 0.9."""
+
+    def __post_init__(self):
+        """Checks what the command line said."""
+        super().__post_init__()
+        if self.pairs < 1 or self.size < 8 or not self.learning_rate > 0:
+            raise ValueError(
+                "`pairs` should be at least 1, `size` at least 8 and `learning_rate` "
+                f"above 0. Found {self.pairs}, {self.size} and {self.learning_rate}."
+            )
+        for text in (*self.near, *self.far):
+            Pair.parse(text)
+        if self.folder is not None and not (self.near and self.far):
+            raise ValueError(
+                "`near` and `far` should name classes where `folder` is given: as "
+                "`--near 871-484 --far 920-62`. Found none."
+            )
+
+
+SMOKE = {"seeds": 2, "epochs": 2, "pairs": 1, "batch_size": 16}
+
+
+def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]]:
+    """The near and the far pairs, each with its distance."""
+    embedded = features(images, labels, epochs=1 if config.smoke else 5)
+    found = distances(embedded, np.asarray(labels))
+    known = [(Pair(*pair), distance) for pair, distance in found.items()]
+
+    def named(texts):
+        wanted = [Pair.parse(text) for text in texts]
+        for pair in wanted:
+            if tuple(sorted(pair)) not in found:
+                raise ValueError(
+                    f"the classes of a pair should be two of {labels.min()} to "
+                    f"{labels.max()}. Found {pair}."
+                )
+        return [(pair, found[tuple(sorted(pair))]) for pair in wanted]
+
+    return {
+        "near": named(config.near) or known[: config.pairs],
+        "far": named(config.far) or known[-config.pairs :][::-1],
+    }
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Trains every method on every pair, then says what came out."""
+    config = parse(Config, description=__doc__, args=args)
+    if config.smoke:
+        config = dataclasses.replace(config, **SMOKE)
+    use_compilation_cache()
+    with plain_errors():
+        folder = choose_folder(config, "class_pairs")
+        if config.folder is None:
+            data, test = load(config.source, config.data_dir)
+            described = describe(config.source, data, test)
+        else:
+            data, test, described = read_folder(config)
+        say(config, f"{described}\nLearning features for the distance of classes …")
+        groups, results = choose(config, data.images, data.labels), {}
+        for kind, pairs in groups.items():
+            for pair, distance in pairs:
+                sets = (select(x, pair, i) for i, x in enumerate((data, test)))
+                problem = make_problem(config, *sets)
+                for method in config.method:
+                    path = folder / f"{kind}-{pair}-{method}"
+                    label = f"{kind} {pair} {method}"
+                    curves, _ = train(problem, method, config, path, label=label)
+                    results[kind, pair, method] = report.Result(distance, curves)
+        report.write(config, results, described, folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Segmentation, depth and normals together: Auto-λ's Tables 1, 4, 5, Figures 3 to 6, 9.
+
+    python experiments/dense_prediction.py
+
+trains a network on three tasks at once, by every method, with and without a fourth task
+whose target is pure noise, and against three networks that learn a task each. By
+default on rendered rooms, **an analogue** of the paper's data; on the data themselves:
+
+    python experiments/dense_prediction.py --data nyuv2 --data-dir FOLDER \
+        --backbone resnet50 --batch-size 4 --epochs 200
+
+| `--study` | | paper |
+|---|---|---|
+| `methods` | every method, multi-task and auxiliary | Table 1, Figures 3, 4, 9 |
+| `compositions` | weightings with aggregators | Table 5 |
+| `robustness` | Auto-λ's hyper-parameters; exact against finite difference | Table 4, Fig. 6 |
+| `groupings` | fixed pairs of tasks | Figure 5 |
+
+It leaves `runs/dense_<study>/`: a folder a variant, `dense.md`, `.json`, `.png`, the
+weights over training, and predictions beside the truth.
+
+Source: Liu et al., *Auto-λ: Disentangling Dynamic Task Relationships*, TMLR 2022, arXiv
+2202.03091, sections 5.1 and 7.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import _dense_problem as problems
+import _dense_report as report
+from _dense_variants import STUDIES, variants
+from _training import Training, choose_folder, say, train
+
+from auxjax.run import parse, plain_errors, use_compilation_cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Training):
+    """Dense prediction, every method."""
+
+    method: tuple[str, ...] = (
+        "equal",
+        "dwa",
+        "uncertainty",
+        "gcs",
+        "autolambda-all",
+        "autolambda-main",
+    )
+    """Names out of `experiments/_methods.py`; those for one main task are trained once
+    for every task as the main one. Single-task networks always take part."""
+    study: Literal["methods", "compositions", "robustness", "groupings"] = "methods"
+    """What to compare."""
+    setting: Literal["both", "multi", "auxiliary"] = "both"
+    """Without the noise task, with it, or both."""
+    architecture: tuple[Literal["split", "mtan"], ...] = ("split",)
+    """Heads on a shared trunk, or task-specific attention along it."""
+    data: Literal["rooms", "nyuv2", "cityscapes"] = "rooms"
+    """What to learn from."""
+    data_dir: Path | None = None
+    """Where the files of `nyuv2` and `cityscapes` lie."""
+    size: int = 32
+    """Side of the rendered rooms, pixels."""
+    train_size: int = 600
+    """How many rooms to train on."""
+    test_size: int = 200
+    """How many to test on."""
+    backbone: Literal["small", "resnet18", "resnet50"] = "small"
+    """The trunk."""
+    width: float = 1.0
+    """Factor on all its channels."""
+    augment: bool = True
+    """Random scale, crop and flip, as the paper."""
+    seeds: int = 3
+    """How many, all of a method's at once."""
+    epochs: int = 20
+    """Passes over the training images."""
+    eval_every: int = 2
+    """Epochs between two evaluations, and between two checkpoints."""
+    batch_size: int = 8
+    """Images a step, in either stream."""
+    learning_rate: float = 0.1
+    """Of SGD with momentum 0.9; falls to 0 along a cosine."""
+    weight_decay: float = 1e-4
+    """Of SGD, on all parameters."""
+    travel: float = 4.0
+    """How far Adam may move a learned weight in all: its rate is this over the number of
+    steps. The paper's 1e-4 over its 40,000 steps on NYUv2 is 4."""
+
+    def __post_init__(self):
+        """Checks what the command line said."""
+        super().__post_init__()
+        if not self.architecture:
+            raise ValueError("`architecture` should name at least one. Found none.")
+        for field in ("size", "train_size", "test_size", "width", "learning_rate"):
+            if not getattr(self, field) > 0:
+                raise ValueError(
+                    f"`{field}` should be above 0. Found {getattr(self, field)}."
+                )
+        if self.data != "rooms" and self.data_dir is None:
+            raise ValueError(
+                f"`data_dir` should name the folder of {self.data}. Found none."
+            )
+
+
+SMOKE = {
+    "seeds": 2,
+    "epochs": 2,
+    "eval_every": 1,
+    "size": 16,
+    "train_size": 16,
+    "test_size": 8,
+    "width": 0.25,
+    "setting": "auxiliary",
+}
+SMOKE_METHODS = ("equal", "autolambda-all")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Trains every variant, then says what came out."""
+    config = parse(Config, description=__doc__, args=args)
+    if config.smoke:
+        chosen = config.method if config.method != Config.method else SMOKE_METHODS
+        config = dataclasses.replace(config, **SMOKE, method=chosen)
+    use_compilation_cache()
+    with plain_errors():
+        folder = choose_folder(config, f"dense_{config.study}")
+        scenes = problems.load(config)
+        described = problems.describe(config, *scenes)
+        say(config, described)
+        results = {}
+        for variant in variants(config, problems.tasks_of(scenes[0])):
+            problem = problems.make(config, *scenes, variant)
+            curves, state = train(
+                problem,
+                variant.method,
+                config,
+                folder / variant.folder,
+                label=variant.label,
+                rule=variant.rule,
+                second_stream=variant.second_stream,
+            )
+            shown = report.predict(problem, state) if variant.shown else None
+            results[variant] = report.Result(curves, shown)
+        title = STUDIES[config.study]
+        report.write(config, title, results, described, folder, scenes[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,477 @@
+"""The shared loop of the supervised experiments, and three scripts that stand on it."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from PIL import Image
+
+import auxjax
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Tiny programs run a few times: compiling them is what takes the time."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def scripts():
+    sys.path.insert(0, str(EXPERIMENTS))
+    yield
+    sys.path.remove(str(EXPERIMENTS))
+
+
+@pytest.fixture(scope="module")
+def training(scripts):
+    import _training
+
+    return _training
+
+
+@pytest.fixture(scope="module")
+def rotated(scripts):
+    import rotated_mnist
+
+    return rotated_mnist
+
+
+@pytest.fixture(scope="module")
+def pairs(scripts):
+    import class_pairs
+
+    return class_pairs
+
+
+@pytest.fixture(scope="module")
+def dense(scripts):
+    import dense_prediction
+
+    return dense_prediction
+
+
+# The shared loop.
+
+
+@pytest.fixture(scope="module")
+def problem(training):
+    """Two least-squares tasks; the second has nothing to do with the first."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3)), jnp.float32)
+
+    def sample_losses(params, state, batch, key):
+        error = batch @ params["w"]
+        return {"main": (error - 1.0) ** 2, "other": (error + 1.0) ** 2}, state
+
+    def losses(*args):
+        found, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in found.items()}, state
+
+    return training.Problem(
+        tasks=("main", "other"),
+        init=lambda key: ({"w": jax.random.normal(key, (3,))}, None),
+        losses=losses,
+        evaluate=lambda params, state, test: {"norm": jnp.sum(params["w"] ** 2)},
+        train=x,
+        test=x,
+        optimizer=lambda steps: optax.sgd(0.05),
+        sample_losses=sample_losses,
+    )
+
+
+@pytest.fixture
+def config(training, tmp_path):
+    return training.Training(
+        seeds=2, epochs=4, eval_every=2, batch_size=4, out=tmp_path, quiet=True
+    )
+
+
+def leaves(state):
+    state = state._replace(key=jax.random.key_data(state.key))
+    return [np.asarray(x) for x in jax.tree.leaves(state)]
+
+
+@pytest.mark.parametrize("method", ["single", "equal", "gcs", "autolambda-all"])
+def test_a_stopped_run_goes_on_with_the_same_bits(training, problem, config, method):
+    whole, expected = training.train(problem, method, config, config.out / "whole")
+    folder = config.out / "parts"
+    one, state = training.train(problem, method, config, config.out / "again")
+    for a, b in zip(leaves(state), leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+    class Stop(Exception):
+        pass
+
+    advance = training.Advance.__call__
+
+    def once(self, state):
+        if int(np.max(state.step)) > 0:
+            raise Stop
+        return advance(self, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Advance, "__call__", once)
+        with pytest.raises(Stop):
+            training.train(problem, method, config, folder)
+    going_on = dataclasses.replace(config, resume=True)
+    curves, state = training.train(problem, method, going_on, folder)
+    for a, b in zip(leaves(state), leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(curves.test["norm"], whole.test["norm"])
+    np.testing.assert_array_equal(curves.losses, whole.losses)
+    assert curves.epochs.tolist() == [2, 4]
+    assert np.isfinite(one.seconds)
+
+
+def test_seeds_are_those_that_train_alone(training, problem, config):
+    both, _ = training.train(problem, "equal", config, config.out / "both")
+    second = dataclasses.replace(config, seeds=1, first_seed=1)
+    alone, _ = training.train(problem, "equal", second, config.out / "alone")
+    np.testing.assert_allclose(both.losses[1], alone.losses[0], rtol=1e-6)
+    assert not np.allclose(both.losses[0], both.losses[1])
+
+
+def test_single_is_the_main_task_by_hand(training, problem, config):
+    config = dataclasses.replace(config, seeds=1, epochs=1, eval_every=1, batch_size=12)
+    init_key, _ = jax.random.split(jax.random.key(0))
+    w = np.asarray(problem.init(init_key)[0]["w"], np.float64)
+    x = np.asarray(problem.train, np.float64)
+    w = w - 0.05 * 2 * x.T @ (x @ w - 1) / 12
+    _, state = training.train(problem, "single", config, config.out / "one")
+    np.testing.assert_allclose(state.params["w"][0], w, rtol=1e-5)
+    _, state = training.train(
+        problem, "single", config, config.out / "two", task="other"
+    )
+    w = np.asarray(problem.init(init_key)[0]["w"], np.float64)
+    w = w - 0.05 * 2 * x.T @ (x @ w + 1) / 12
+    np.testing.assert_allclose(state.params["w"][0], w, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["slgrad", "famo"])
+def test_rules_that_want_the_batch_get_it(training, problem, config, method):
+    curves, state = training.train(problem, method, config, config.out / method)
+    assert np.all(np.isfinite(curves.losses))
+    np.testing.assert_array_equal(state.model_state.now.shape, (2, 4, 3))
+
+
+def test_famo_is_given_the_losses_of_the_batch_before(training, problem):
+    tx = optax.GradientTransformationExtraArgs(
+        lambda params: (), lambda g, s, p=None, **extra: (extra["next_losses"](p), s)
+    )
+    given, tx = training.with_batches(problem, tx, 4)
+    params, state = given.init(jax.random.key(0))
+    for start in (0, 4):
+        batch = problem.train[start : start + 4]
+        _, state = given.losses(params, state, batch, jax.random.key(0))
+    jac = auxjax.task_jacobian(
+        given.losses, params, state, batch, jax.random.key(0), has_aux=True
+    )
+    found, _ = tx.update(jac, (), params)
+    expected, _ = problem.losses(params, None, batch, None)
+    # `jac` passed over the last batch once more: the one before it is itself.
+    np.testing.assert_allclose(found["main"], expected["main"], rtol=1e-6)
+
+
+def test_without_losses_by_sample_slgrad_is_refused(training, problem, config):
+    poor = problem._replace(sample_losses=None)
+    with pytest.raises(ValueError, match="weighs samples"):
+        training.train(poor, "slgrad", config, config.out / "poor")
+
+
+def test_a_batch_larger_than_the_data_is_refused(training, problem, config):
+    config = dataclasses.replace(config, batch_size=13)
+    with pytest.raises(ValueError, match="at most 12"):
+        training.train(problem, "equal", config, config.out / "large")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": ("nothing",)},
+        {"method": ()},
+        {"method": ("equal", "equal")},
+        {"seeds": 0},
+        {"epochs": 3, "eval_every": 2},
+    ],
+)
+def test_a_wrong_command_line_is_refused(training, wrong):
+    with pytest.raises(ValueError, match="should"):
+        training.Training(**wrong)
+
+
+def test_folders_are_the_next_free_ones(training, tmp_path):
+    config = training.Training(out=tmp_path)
+    first = training.choose_folder(config, "x")
+    assert first == tmp_path / "x"
+    first.mkdir()
+    second = training.choose_folder(config, "x")
+    assert second == tmp_path / "x-2"
+    resumed = dataclasses.replace(config, resume=True)
+    assert training.choose_folder(resumed, "x") == first
+    named = dataclasses.replace(config, name="mine")
+    assert training.choose_folder(named, "x") == tmp_path / "mine"
+
+
+# RotatedMNIST.
+
+
+def picture(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_rotated_mnist_runs_and_resumes(rotated, tmp_path, capsys):
+    words = ["--smoke", "--source", "digits", "--method", "single", "equal", "gcs"]
+    words += ["--out", str(tmp_path), "--quiet"]
+    rotated.main(words)
+    folder = tmp_path / "rotated_mnist-smoke"
+    numbers = json.loads((folder / "rotated_mnist.json").read_text())["results"]
+    assert {(x["rotation"], x["method"]) for x in numbers} == {
+        (d, m) for d in (0, 90) for m in ("single", "equal", "gcs")
+    }
+    assert all(len(x["errors"]) == 2 for x in numbers)
+    text = (folder / "rotated_mnist.md").read_text()
+    assert "2.41 ± 0.22" in text  # the paper's, at 90°
+    assert "8x8" in text
+    assert picture(folder / "rotated_mnist.png")[0] > 800
+    before = (folder / "0-gcs" / "metrics.jsonl").read_text()
+    rotated.main([*words, "--resume"])
+    again = json.loads((folder / "rotated_mnist.json").read_text())["results"]
+    assert [x["errors"] for x in again] == [x["errors"] for x in numbers]
+    assert (folder / "0-gcs" / "metrics.jsonl").read_text() == before
+    assert "Test error" in capsys.readouterr().out
+
+
+def test_the_auxiliary_images_are_the_rotated_ones(rotated):
+    images = auxjax.data.Images(
+        np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1), np.array([0, 1], np.int32)
+    )
+    found = rotated.with_rotated(images, 90)
+    np.testing.assert_array_equal(found["images"], images.images)
+    for turned, image in zip(found["rotated"], images.images, strict=True):
+        np.testing.assert_array_equal(turned[..., 0], np.rot90(image[..., 0]))
+
+
+def test_rotated_mnist_has_the_papers_network(rotated):
+    images = auxjax.data.Images(
+        np.zeros((10, 28, 28, 1), np.uint8), np.arange(10, dtype=np.int32)
+    )
+    problem = rotated.prepare(rotated.Config(), images, images, 0)
+    params, _ = jax.eval_shape(problem.init, jax.random.key(0))
+    count = sum(x.size for x in jax.tree.leaves(params))
+    trunk = 784 * 100 + 100 + 2 * (100 * 100 + 100)
+    assert count == trunk + 2 * (100 * 10 + 10)
+
+
+@pytest.mark.parametrize("words", [["--rotations"], ["--hidden", "0"]])
+def test_rotated_mnist_refuses(rotated, words):
+    with pytest.raises(SystemExit):
+        rotated.main(words)
+
+
+def test_mnist_that_is_not_there_is_said_plainly(rotated, tmp_path, capsys):
+    words = ["--smoke", "--source", "mnist", "--data-dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        rotated.main([*words, "--out", str(tmp_path), "--quiet"])
+    assert "idx3-ubyte" in str(stop.value) + capsys.readouterr().err
+
+
+# Pairs of classes.
+
+
+def test_frechet_by_hand(scripts):
+    from _class_distance import distances, frechet
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(50, 3)), 2 * rng.normal(size=(40, 3)) + 1
+    import scipy.linalg
+
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(first @ second).real
+    gap = a.mean(0) - b.mean(0)
+    expected = gap @ gap + np.trace(first + second - 2 * root)
+    np.testing.assert_allclose(frechet(a, b), expected, rtol=1e-6)
+    embedded = np.concatenate([a, b, a + 0.1])
+    labels = np.repeat([0, 1, 2], [50, 40, 50])
+    assert next(iter(distances(embedded, labels))) == (0, 2)
+
+
+def test_a_pair_has_as_much_background(scripts):
+    from _pairs_problem import Pair, select
+
+    labels = np.repeat(np.arange(5), 6).astype(np.int32)
+    images = auxjax.data.Images(labels[:, None, None, None].astype(np.uint8), labels)
+    found = select(images, Pair(3, 1), 0)
+    assert np.bincount(found.kind).tolist() == [12, 6, 6]
+    of = found.images[:, 0, 0, 0]
+    np.testing.assert_array_equal(of[found.kind == 1], 3)
+    np.testing.assert_array_equal(of[found.kind == 2], 1)
+    assert not np.isin(of[found.kind == 0], [3, 1]).any()
+
+
+@pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])
+def test_a_wrong_pair_is_refused(scripts, text):
+    from _pairs_problem import Pair
+
+    with pytest.raises(ValueError, match="a pair should"):
+        Pair.parse(text)
+
+
+def test_class_pairs_runs(pairs, tmp_path):
+    words = ["--smoke", "--source", "digits", "--near", "3-8", "--far", "0-1"]
+    pairs.main([*words, "--method", "single", "gcs", "--out", str(tmp_path), "--quiet"])
+    folder = tmp_path / "class_pairs-smoke"
+    numbers = json.loads((folder / "class_pairs.json").read_text())["results"]
+    assert [(x["kind"], tuple(x["pair"]), x["method"]) for x in numbers] == [
+        (kind, pair, method)
+        for kind, pair in (("near", (3, 8)), ("far", (0, 1)))
+        for method in ("single", "gcs")
+    ]
+    assert all(np.all(np.abs(x["cosines"]) <= 1) for x in numbers)
+    assert picture(folder / "class_pairs.png")[0] > 900
+
+
+def test_class_pairs_reads_a_folder(pairs, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in range(5):
+        (tmp_path / "set" / f"n{name}").mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 256, size=(10, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / f"n{name}" / f"{i}.png")
+    words = ["--smoke", "--folder", str(tmp_path / "set"), "--size", "8"]
+    words += ["--near", "4-1", "--far", "0-2", "--method", "equal", "--batch-size", "8"]
+    pairs.main([*words, "--out", str(tmp_path), "--quiet"])
+    text = (tmp_path / "class_pairs-smoke" / "class_pairs.md").read_text()
+    assert "5 classes of set, 8x8: 40 training and 10 test images" in text
+
+
+# Dense prediction.
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    return auxjax.data.rooms(
+        8, 4, size=(16, 16), cache_dir=tmp_path_factory.mktemp("rooms"), quiet=True
+    )
+
+
+def test_dense_variants(dense, scripts):
+    from _dense_variants import variants
+
+    tasks = ("segmentation", "depth", "normal")
+    config = dense.Config(method=("equal", "gcs"), architecture=("split", "mtan"))
+    found = variants(config, tasks)
+    assert len(found) == 2 * (3 + 2 + 3)
+    assert len({v.folder for v in found}) == len(found)
+    gated = [v for v in found if v.method == "gcs" and v.architecture == "split"]
+    assert [v.tasks[0] for v in gated] == list(tasks)
+    assert all(v.tasks[-1] == "noise" and v.counted == v.tasks[:1] for v in gated)
+    for study, count in (("compositions", 16), ("robustness", 8), ("groupings", 8)):
+        config = dense.Config(study=study)
+        assert len(variants(config, tasks)) == 3 + count
+
+
+def test_dense_problem(dense, scripts, scenes):
+    import _dense_problem as problems
+    from _dense_variants import Variant
+
+    config = dense.Config(width=0.25, augment=False)
+    tasks = ("depth", "segmentation", "normal", "noise")
+    variant = Variant("x", "equal", "auxiliary", "split", tasks, tasks[:3])
+    problem = problems.make(config, *scenes, variant)
+    assert problem.primary == (0, 1, 2)
+    assert problem.classification == (1,)
+    params, state = problem.init(jax.random.key(0))
+    assert set(params["heads"]) == set(tasks)
+    batch = jax.tree.map(lambda x: x[:2], problem.train)
+    losses, moved = problem.losses(params, state, batch, jax.random.key(0))
+    assert tuple(losses) == tasks
+    assert all(np.isfinite(x) for x in losses.values())
+    assert not np.allclose(
+        jax.tree.leaves(moved)[0], jax.tree.leaves(state)[0]
+    )  # batch statistics
+    found = problem.evaluate(params, state, problem.test)
+    assert set(found) == {"depth", "segmentation", "normal"}
+    assert 0 <= found["segmentation"] <= 100
+    out = problem.predict(params, state, problem.test.images[0])
+    truth, predicted = problem.test.depth[0], out["depth"]
+    known = np.asarray(truth).sum(-1) != 0
+    gap = np.abs(np.asarray(truth) - np.asarray(predicted))[..., 0][known]
+    np.testing.assert_allclose(found["depth"], gap.mean(), rtol=1e-4)
+
+
+def test_dense_delta_is_by_hand(scripts):
+    import _dense_report as report
+    from _dense_variants import Variant
+    from _training import Curves
+
+    def result(method, setting, counted, **values):
+        curves = Curves(
+            epochs=np.array([1]),
+            test={k: np.array(v)[:, None] for k, v in values.items()},
+            losses=np.zeros((2, 1, 3)),
+            weights=np.full((2, 1, 3), np.nan),
+            tasks=counted,
+            seconds=1.0,
+        )
+        variant = Variant(method, method, setting, "split", counted, counted)
+        return variant, report.Result(curves, None)
+
+    results = dict(
+        [
+            result("single", "single", ("segmentation",), segmentation=[40.0, 60.0]),
+            result("single", "single", ("depth",), depth=[2.0, 2.0]),
+            result(
+                "equal",
+                "multi-task",
+                ("segmentation", "depth"),
+                segmentation=[55.0, 50.0],
+                depth=[1.0, 2.0],
+            ),
+            result("gcs", "auxiliary", ("segmentation",), segmentation=[50.0, 50.0]),
+            result("gcs", "auxiliary", ("depth",), depth=[3.0, 2.0]),
+        ]
+    )
+    found = {(x.setting, x.label): x.delta for x in report.lines(results)}
+    # (10 % + 50 %) / 2 and 0; for the worse depth (0 − 50 %) / 2.
+    np.testing.assert_allclose(found["multi-task", "equal"], [30.0, 0.0])
+    np.testing.assert_allclose(found["auxiliary", "gcs [1 task]"], [-25.0, 0.0])
+
+
+@pytest.mark.parametrize("study", ["methods", "robustness"])
+def test_dense_prediction_runs(dense, monkeypatch, tmp_path, study):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if study == "robustness":
+        import _dense_variants
+
+        whole = _dense_variants._robustness
+        monkeypatch.setattr(
+            _dense_variants,
+            "_robustness",
+            lambda *args: [v for i, v in enumerate(whole(*args)) if i in (0, 1)],
+        )
+    dense.main(["--smoke", "--study", study, "--out", str(tmp_path), "--quiet"])
+    folder = tmp_path / f"dense_{study}-smoke"
+    text = (folder / "dense.md").read_text()
+    assert "Δ_MTL" in text
+    assert "noise" in text
+    numbers = json.loads((folder / "dense.json").read_text())["results"]
+    assert len(numbers) == 3 + 2
+    for name in ("dense", "weights"):
+        assert picture(folder / f"{name}.png")[0] > 500
+    if study == "robustness":
+        assert "exact and finite-difference" in text
+
+
+def test_dense_prediction_needs_the_folder(dense):
+    with pytest.raises(SystemExit):
+        dense.main(["--data", "nyuv2"])

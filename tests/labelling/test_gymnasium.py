@@ -1,0 +1,100 @@
+"""The Gymnasium wrapper, by Gymnasium's own checker."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from auxjax.labelling import EnvParams, LabellingEnv, MainTask, gymnasium_env
+
+checker = pytest.importorskip("gymnasium.utils.env_checker")
+
+
+@pytest.fixture
+def world(network, blocks):
+    def make(dtype=jnp.float32, **changes):
+        task = MainTask(network(2, 6), optax.sgd(0.3))
+        env = LabellingEnv(task, blocks, batch_size=3, eval_size=4, **changes)
+        images = jnp.round(255 * jax.random.uniform(jax.random.key(0), (7, 3)))
+        images = images.astype(dtype)
+        labels = jnp.array([0, 1, 0, 1, 1, 0, 0])
+        main = task.init(jax.random.key(1), images.astype(jnp.float32))
+        return env, EnvParams(images, labels, main)
+
+    return make
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gymnasiums_own_checker(world, weighted):
+    checker.check_env(gymnasium_env(*world(weighted=weighted)), skip_render_check=True)
+
+
+def test_the_spaces(world):
+    env = gymnasium_env(*world())
+    assert env.action_space.n == 6
+    assert env.observation_space["label"].n == 2
+    assert env.observation_space["image"].shape == (3,)
+    env = gymnasium_env(*world(weighted=True))
+    assert env.action_space.nvec.tolist() == [6, 21]
+
+
+def test_an_episode_is_the_environments_own(world):
+    pure, params = world()
+    env = gymnasium_env(pure, params)
+    env.reset(seed=5)
+    state = env.state
+    for t in range(6):
+        *_, state, reward, over, cut, info = pure.step(
+            state.key, state, jnp.asarray(t, jnp.int32), params
+        )
+        seen, *found, found_info = env.step(t)
+        np.testing.assert_allclose(found[0], reward, rtol=1e-6)
+        assert found[1:] == [bool(over), bool(cut)] == [t == 5, False]
+        assert found_info["trained"] == bool(info["trained"]) == (t % 3 == 2)
+        assert env.observation_space.contains(seen)
+
+
+def test_modes_and_the_canonical_network(world):
+    env = gymnasium_env(*world())
+    before = env.params.main.params["heads"][0]
+
+    def episode(**options):
+        env.reset(seed=0, options=options)
+        start = env.state.main.params["heads"][0]
+        return start, [env.step(0)[1] for _ in range(6)]
+
+    start, rewards = episode(mode="agent")
+    assert (start == before).all()
+    assert [r != 0 for r in rewards] == [False, False, True] * 2
+    start, rewards = episode(mode="main")
+    assert (start == before).all()
+    assert rewards == [0.0] * 6
+    env.keep_main()
+    start, _ = episode(mode="agent")
+    assert (start != before).any()
+    with pytest.raises(ValueError, match='`mode` should be "agent" or "main"'):
+        env.reset(options={"mode": "x"})
+
+
+def test_a_step_needs_a_reset(world):
+    with pytest.raises(RuntimeError, match="`reset` should be called before `step`"):
+        gymnasium_env(*world()).step(0)
+
+
+def test_the_room_does_not_need_gymnasium():
+    code = """
+import sys
+sys.modules["gymnasium"] = None
+from auxjax.labelling import gymnasium_env
+try:
+    gymnasium_env(None, None)
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "needs the package gymnasium" in done.stdout
