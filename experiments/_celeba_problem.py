@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from _celeba_data import Split
-from _domains_problem import init_heads
+from _domains_network import init_heads
 from _training import Problem, in_batches
 
 from auxjax.models import cnn, linear_head, resnet18

@@ -1,4 +1,4 @@
-"""What came of `celeba.py`: accuracies with their range, and the time an epoch takes."""
+"""What came of `celeba.py`: accuracies with their range, the time of an epoch."""
 
 from __future__ import annotations
 
@@ -45,7 +45,6 @@ def chosen(curves: Curves, metric: str = "accuracy") -> np.ndarray:
 
 def multi_table(results: Results) -> list[dict[str, str]]:
     """A row a method: the mean accuracy, its range, the time an epoch takes."""
-    first = next(iter(results.multi), None)
     base = results.multi.get("equal")
     rows = []
     for method, curves in results.multi.items():
@@ -61,7 +60,7 @@ def multi_table(results: Results) -> list[dict[str, str]]:
             ratio = _number(curves.seconds / base.seconds)
             row["× equal"] = ratio
         rows.append(row)
-    return rows if first is not None else []
+    return rows
 
 
 def _number(value: float) -> str:
@@ -98,8 +97,9 @@ def verdict(results: Results) -> list[str]:
     if "autolambda-all" in results.multi:
         ratio = results.multi["autolambda-all"].seconds / base.seconds
         lines.append(
-            f"An epoch of Auto-λ takes {_number(ratio)} times one of equal weighting; the "
-            "paper: three times, and an order of magnitude less than PCGrad and CAGrad."
+            f"An epoch of Auto-λ takes {_number(ratio)} times one of equal weighting; "
+            "the paper: three times, and an order of magnitude less than PCGrad and "
+            "CAGrad."
         )
     for method in dict.fromkeys(m for _, m in results.auxiliary):
         gaps = [
@@ -119,7 +119,8 @@ def draw(results: Results, path: Path) -> None:
     names = [TITLES.get(method, method) for method in results.multi]
     places = np.arange(len(names))
     wide = 3 if results.auxiliary else 2
-    figure = Figure((4.2 * wide, 1.6 + 0.32 * len(names)), layout="constrained")
+    size = (4.2 * wide + 1.6 * bool(results.auxiliary), 1.8 + 0.32 * len(names))
+    figure = Figure(size, layout="constrained")
     left, middle, *right = figure.subplots(1, wide)
     for place, curves in zip(places, results.multi.values(), strict=True):
         found = chosen(curves)
@@ -166,7 +167,7 @@ def _draw_primaries(axis: Any, results: Results) -> None:
     axis.set_yticks(range(len(labels)), labels)
     axis.set_ylim(len(labels) - 0.5, -0.5)
     axis.set(title="Auxiliary: the primary attribute", xlabel="test accuracy, %")
-    axis.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def write(config: Any, results: Results, described: str, folder: Path) -> None:
@@ -186,10 +187,10 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
     analogue = "" if config.source == "celeba" else "**An analogue of CelebA.** "
     parts = [
         "# 40 attributes with strong regularisation",
-        f"{analogue}{described}. {config.network}, {config.seeds} seeds, {config.epochs} "
-        "epochs, mean ± standard deviation over seeds of the test accuracy at the epoch "
-        "that the validation images choose. Times are of all seeds together, "
-        f"compilation left out. Machine: {facts}.",
+        f"{analogue}{described}. {config.network}, {config.seeds} seeds, "
+        f"{config.epochs} epochs, mean ± standard deviation over seeds of the test "
+        "accuracy at the epoch that the validation images choose. Times are of all "
+        f"seeds together, compilation left out. Machine: {facts}.",
         "![Accuracies and times](celeba.png)",
     ]
     for title, rows in tables.items():

@@ -132,6 +132,7 @@ def make(
             i for i, t in enumerate(variant.tasks) if t in ("segmentation", "part")
         ),
         primary=tuple(i for i, t in enumerate(variant.tasks) if t != NOISE),
+        travel=config.travel,
         predict=predictions,
     )
 

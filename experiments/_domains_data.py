@@ -144,16 +144,43 @@ def _side_by_side(
     return Domains(images, labels.astype(np.int32), domains)
 
 
+def block_means(images: np.ndarray, shrink: int) -> np.ndarray:
+    """Blocks of `shrink` by `shrink` pixels as one, their mean; the rest is cut off.
+
+    Example:
+      >>> image = np.array([[0, 4, 9], [2, 2, 9]], np.uint8)[None, ..., None]
+      >>> block_means(image, 2).tolist()
+      [[[[2]]]]
+    """
+    count, height, width, channels = images.shape
+    rows, columns = height // shrink, width // shrink
+    if not rows or not columns:
+        raise ValueError(
+            f"`shrink` should be at most {min(height, width)}, the side of the images. "
+            f"Found {shrink}."
+        )
+    whole = images[:, : rows * shrink, : columns * shrink]
+    blocks = whole.reshape(count, rows, shrink, columns, shrink, channels)
+    return np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)
+
+
 def load_domains(
-    source: DomainSource, data_dir: Path | None
+    source: DomainSource, data_dir: Path | None, shrink: int = 1
 ) -> tuple[Domains, Domains, str]:
     """The training and the test images, and what they are."""
     if source == "cifar100":
         train, test = cifar100_domains(data_dir)
         described = "CIFAR-100, its 20 coarse classes"
     else:
-        train, test = digit_domains(*load(source, data_dir))
+        train, test = digit_domains(
+            *(
+                part._replace(images=block_means(part.images, shrink))
+                for part in load(source, data_dir)
+            )
+        )
         described = f"{NAMES[source]}: two groups of five classes in five looks"
+        if shrink > 1:
+            described += ", at {}x{}".format(*train.images.shape[2:4])
     described += (
         f", {train.images.shape[0]:,} training and {test.images.shape[0]:,} test "
         "images a domain"

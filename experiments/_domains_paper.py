@@ -1,4 +1,4 @@
-"""What Auto-λ's Table 7 says of the 20 domains of CIFAR-100, test accuracy in percent."""
+"""Auto-λ's Tables 2 and 7: the 20 domains of CIFAR-100, test accuracy in percent."""
 
 SETTINGS = {
     "single": "single",
@@ -18,7 +18,7 @@ AVERAGES = {
     "gcs": 82.58,
     "autolambda-main": 84.92,
 }
-"""Table 2. (Uncertainty's 20 accuracies have the mean 81.96.)"""
+"""Table 2. The means of Table 7 are others: see `MEANS`."""
 
 _ROWS = {
     "single": "68.65 81.00 82.34 83.71 89.10 88.72 84.75 85.88 87.07 90.15 "
@@ -40,3 +40,5 @@ ACCURACIES = {
     method: tuple(float(x) for x in row.split()) for method, row in _ROWS.items()
 }
 """Table 7: a number a domain, in the order of their numbers."""
+MEANS = {method: sum(row) / len(row) for method, row in ACCURACIES.items()}
+"""Up to 0.6 above the averages of Table 2 for the first four methods, else the same."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from _domains_data import ITSELF, RELATIONS, Domain, by_relation
 from _domains_figure import draw
-from _domains_paper import ACCURACIES, AVERAGES, SETTINGS
+from _domains_paper import ACCURACIES, AVERAGES, MEANS, SETTINGS
 from _training import SINGLE, Curves
 
 from auxjax.run import machine, mean_std, print_table, table_markdown, write_json
@@ -182,8 +182,9 @@ def verdict(results: Results, analogue: bool) -> list[str]:
         hard = 100 - accuracies(results, SINGLE).mean(axis=0)
         found = weights(results, results.multi[multi]).mean(axis=0)
         lines.append(
-            "All domains primary: correlation of a domain's weight with its single-task "
-            f"error: {_correlation(found, hard)} ({multi}; the paper sees a clear one)."
+            "All domains primary: correlation of a domain's weight with its "
+            f"single-task error: {_correlation(found, hard)} ({multi}; the paper sees "
+            "a clear one)."
         )
     return lines
 
@@ -221,8 +222,10 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
     ]
     if paper:
         parts.append(
-            "The paper's averages are those of its Table 2; the means of its Table 7 "
-            "are 82.81 (single), 83.04 (equal), 82.40 (uncertainty), 82.86 (dwa)."
+            "The paper's averages are those of its Table 2. The means of its Table 7 "
+            "are others: "
+            + ", ".join(f"{method} {mean:.2f}" for method, mean in MEANS.items())
+            + "."
         )
     for title, rows in tables.items():
         parts += [f"## {title}", table_markdown(rows)]

@@ -54,18 +54,17 @@ class Task(NamedTuple):
     kind: np.ndarray  # [n] int32: 0 background, 1 the main class, 2 the auxiliary one
 
 
-def select(images: data.Images, pair: Pair, seed: int) -> Task:
-    """All images of the two classes, and as many of the others, shuffled.
+def select(images: data.Images, pair: Pair, seed: int, most: int) -> Task:
+    """At most so many images of either class, and as many of the others, shuffled.
 
     The paper says nothing of how it balances one class against the 998 others.
     """
     random = np.random.default_rng(seed)
     labels = images.labels
     kind = np.where(labels == pair.main, 1, np.where(labels == pair.auxiliary, 2, 0))
-    inside, outside = np.flatnonzero(kind), np.flatnonzero(kind == 0)
-    count = min(len(inside), len(outside))
-    chosen = np.concatenate([inside, random.permutation(outside)[:count]])
-    chosen = random.permutation(chosen)
+    of = [random.permutation(np.flatnonzero(kind == k)) for k in range(3)]
+    inside = np.concatenate([of[1][:most], of[2][:most]])
+    chosen = random.permutation(np.concatenate([inside, of[0][: len(inside)]]))
     return Task(images.images[chosen], kind[chosen].astype(np.int32))
 
 

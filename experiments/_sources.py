@@ -1,4 +1,4 @@
-"""Which digits (or clothes) an experiment reads: those embedded, or those downloaded."""
+"""Which digits (or clothes) an experiment reads: embedded ones, or downloaded ones."""
 
 from __future__ import annotations
 

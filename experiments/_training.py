@@ -101,6 +101,7 @@ class Problem(NamedTuple):
       primary: the indices of the tasks that count where a rule takes all as primary
         ones; empty: all.
       travel: how far Adam may move a learned weight in all; see `Setting`.
+      predict: `(params, model_state, images) -> predictions`, for who draws them.
     """
 
     tasks: tuple[str, ...]
@@ -115,6 +116,7 @@ class Problem(NamedTuple):
     first_losses: tuple[float, ...] = ()
     primary: tuple[int, ...] = ()
     travel: float = 4.0
+    predict: Callable[..., Any] | None = None
 
 
 def only(problem: Problem, task: str) -> Problem:
@@ -370,7 +372,7 @@ def read_curves(run: RunFolder, tasks: tuple[str, ...], seconds: float) -> Curve
 
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of right answers, in percent."""
-    right = jnp.argmax(logits, axis=-1) == labels
+    right = jnp.argmax(logits, axis=-1) == labels.astype(jnp.int32)
     return 100 * jnp.mean(right.astype(jnp.float32))
 
 

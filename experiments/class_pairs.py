@@ -51,6 +51,8 @@ class Config(Training):
     """A folder with one folder of images a class, as ImageNet's `train`."""
     size: int = 64
     """Side of the images that are read from `folder`."""
+    per_class: int = 1000
+    """At most so many images of either class, in training and in testing."""
     pairs: int = 3
     """How many of the nearest and of the farthest pairs, where none are named."""
     near: tuple[str, ...] = ()
@@ -129,7 +131,8 @@ def main(args: Sequence[str] | None = None) -> None:
         groups, results = choose(config, data.images, data.labels), {}
         for kind, pairs in groups.items():
             for pair, distance in pairs:
-                sets = (select(x, pair, i) for i, x in enumerate((data, test)))
+                most = config.per_class
+                sets = [select(x, pair, i, most) for i, x in enumerate((data, test))]
                 problem = make_problem(config, *sets)
                 for method in config.method:
                     path = folder / f"{kind}-{pair}-{method}"

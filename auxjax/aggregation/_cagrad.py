@@ -44,7 +44,9 @@ def cagrad(
       rescale: divide d by 1 + c², as the authors' code does.
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and a few tens of
@@ -116,6 +118,9 @@ def cagrad_weights(
       >>> import auxjax
       >>> auxjax.cagrad_weights(jnp.eye(2), c=1.0).round(3)  # g₀ = g_w: (1 + c) g₀
       Array([1., 1.], dtype=float32)
+
+    References:
+      Liu et al., arXiv:2110.14048, Theorem 3.2 (the dual), Algorithm 1.
     """
     gramian, _, mask = prepare(gramian, present)
     mean = mask / jnp.maximum(jnp.sum(mask), 1)

@@ -33,7 +33,9 @@ def dualproj(
         leaves the cone a little, and changes smoothly where gradients become parallel.
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and at most about T
@@ -101,6 +103,9 @@ def dualproj_weights(
       >>> v = auxjax.dualproj_weights(jnp.array([[5.0, -6.0], [-6.0, 9.0]]))
       >>> [round(float(x), 3) for x in v]
       [0.6, 0.5]
+
+    References:
+      Lopez-Paz & Ranzato, arXiv:1706.08840, Eq. 11.
     """
     u = preference_weights(preference, gramian, present)
     return project_onto_dual_cone(gramian, u, present, regularisation=regularisation)

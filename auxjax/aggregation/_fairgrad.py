@@ -25,7 +25,9 @@ def fairgrad(
       alpha: how much the small gains count.
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and about ten
@@ -89,5 +91,8 @@ def fairgrad_weights(
       >>> import auxjax
       >>> auxjax.fairgrad_weights(jnp.diag(jnp.array([64.0, 1.0])), alpha=2.0).round(4)
       Array([0.0625, 1.    ], dtype=float32)
+
+    References:
+      Ban & Ji, arXiv:2402.15638, Eq. 4.
     """
     return fair_point(gramian, 1 / alpha, present)

@@ -22,7 +22,9 @@ def mgda(
     Args:
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and at most about T
@@ -76,5 +78,8 @@ def mgda_weights(
       >>> w = auxjax.mgda_weights(jnp.array([[16.0, 0.0], [0.0, 4.0]]))
       >>> [round(float(x), 3) for x in w]  # the short gradient counts more
       [0.2, 0.8]
+
+    References:
+      Désidéri 2012; Sener & Koltun, arXiv:1810.04650, Eq. 3.
     """
     return min_norm_point(gramian, present)

@@ -29,7 +29,9 @@ def nash_mtl(
       max_norm: the largest ‖d‖; None: no clipping, ‖d‖ = √T.
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and about ten
@@ -94,6 +96,9 @@ def nash_mtl_weights(
       >>> import auxjax
       >>> auxjax.nash_mtl_weights(jnp.diag(jnp.array([16.0, 0.25]))).round(3)
       Array([0.25, 2.  ], dtype=float32)
+
+    References:
+      Navon et al., arXiv:2202.01017, Claim 3.1.
     """
     alpha = fair_point(gramian, 1.0, present)
     if max_norm is None:

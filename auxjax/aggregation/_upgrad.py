@@ -34,7 +34,9 @@ def upgrad(
         leaves the cone a little, and changes smoothly where gradients become parallel.
       where: the shared parameters; None: found by themselves. The others keep the
         plain sum of the rows.
-      groups: which of them are aggregated together; see `from_weights`.
+      groups: which of them are aggregated together, each group with a Gramian of its
+        own: None: all; `"leaf"`: each leaf alone; a pytree of labels that is a prefix
+        of the parameters, or a function that makes one.
 
     Returns:
       An aggregator, Jacobian → gradient. Price: T backward passes and T times what
@@ -99,6 +101,9 @@ def upgrad_weights(
       >>> w = auxjax.upgrad_weights(jnp.array([[1.0, -3.0], [-3.0, 10.0]]))
       >>> [round(float(x), 3) for x in w]
       [2.0, 0.65]
+
+    References:
+      Quinton & Rey, arXiv:2406.16232, Eq. 3 and Proposition 1.
     """
     u = preference_weights(preference, gramian, present)
 

@@ -1,4 +1,4 @@
-"""Augmentations: pure, keyed, and jitted with whatever surrounds them.
+"""Augmentations: pure functions of a key, jitted.
 
 Shapes never change, and how far to zoom, where to crop and whether to flip are drawn
 for each picture apart: a batch is a `vmap`, and an epoch with them is still one scan.
@@ -6,6 +6,7 @@ for each picture apart: a batch is a `vmap`, and an epoch with them is still one
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -54,7 +55,7 @@ def augment_scenes(
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from auxjax.data._scenes import Scenes
+      >>> from auxjax.data import Scenes
       >>> scenes = Scenes(
       ...     images=jnp.ones((1, 6, 6, 3)),
       ...     label=jnp.zeros((1, 6, 6), jnp.int32),
@@ -73,6 +74,11 @@ def augment_scenes(
             "`scales` should be one number or more, each at least 1. "
             f"Found {list(scales)}."
         )
+    return _augment(key, scenes, scales=tuple(scales), flip=flip, disparity=disparity)
+
+
+@functools.partial(jax.jit, static_argnames=("scales", "flip", "disparity"))
+def _augment(key, scenes, *, scales, flip, disparity):
     count, height, width = scenes.images.shape[:3]
 
     def one(key, scene):
@@ -172,7 +178,11 @@ def random_crop_flip(
     """
     if padding < 0:
         raise ValueError(f"`padding` should be at least 0. Found {padding}.")
+    return _crop_flip(key, images, padding=padding, flip=flip)
 
+
+@functools.partial(jax.jit, static_argnames=("padding", "flip"))
+def _crop_flip(key, images, *, padding, flip):
     def one(key, image):
         crop_key, flip_key = jax.random.split(key)
         around = jnp.pad(image, [(padding, padding), (padding, padding), (0, 0)])
@@ -218,8 +228,14 @@ def rotate(
                 f"Found {height}×{width}."
             )
         return jnp.rot90(images, int(turns) % 4, axes=(1, 2))
+    return _turn(images, float(degrees))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _turn(images, degrees):
     # Where each pixel comes from: the inverse turn. Rows point down.
     cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    height, width = images.shape[1:3]
     middle = (height - 1) / 2, (width - 1) / 2
     down, right = np.meshgrid(
         np.arange(height) - middle[0], np.arange(width) - middle[1], indexing="ij"

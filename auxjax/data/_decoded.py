@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,7 +94,12 @@ def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return array if array.shape == shape and array.dtype == np.uint8 else None
 
 
-def _decode(names, read, decode, progress):
+def _decode(
+    names: Sequence[str],
+    read: Callable[[str], bytes],
+    decode: Callable[[str, bytes], np.ndarray],
+    progress: Callable[[int, int], None] | None,
+) -> Iterator[np.ndarray]:
     """The pixels of the pictures, some hundreds at a time."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(names), _CHUNK):

@@ -33,7 +33,7 @@ def write_mtan(scenes_train: Scenes, scenes_val: Scenes, root: str | Path) -> Pa
     Example:
       >>> import tempfile
       >>> import numpy as np
-      >>> from auxjax.data._scenes import Scenes
+      >>> from auxjax.data import Scenes
       >>> room = Scenes(*(np.zeros((1, 4, 4, *c)) for c in [(3,), (), (1,), (3,)]))
       >>> root = write_mtan(room, room, tempfile.mkdtemp())
       >>> sorted(path.name for path in root.glob("train/*"))
@@ -66,7 +66,8 @@ def _check(folder: Path, scenes: Scenes) -> None:
         )
     if scenes.normal is None:
         raise ValueError("`scenes.normal` should be given: the layout has normals.")
-    lengths = [len(array) for array in scenes[:4]]
+    arrays = (scenes.images, scenes.label, scenes.depth, scenes.normal)
+    lengths = [len(array) for array in arrays]
     if len(set(lengths)) != 1:
         raise ValueError(
             "`scenes` should have as many images as labels, depths and normals. "

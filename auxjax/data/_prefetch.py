@@ -109,7 +109,8 @@ class _Shelf:
     def end(self, error: BaseException | None) -> None:
         """No more batches come; those that wait are still given."""
         with self._changed:
-            self._is_closed, self._error = True, error
+            if not self._is_closed:  # else nobody is there to hear of the error
+                self._is_closed, self._error = True, error
             self._changed.notify_all()
 
     def drop(self) -> None:
@@ -151,8 +152,8 @@ def _fill(
                 shelf.put(jax.device_put(batch, sharding))
                 del batch  # it must not live here while the thread waits
             else:
-                if hasattr(source, "close"):
-                    source.close()  # a generator's `finally` runs where it ran
+                # A generator's `finally` runs in the thread where the rest of it ran.
+                getattr(source, "close", lambda: None)()
     except BaseException as raised:
         error = raised
     finally:

@@ -12,6 +12,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,9 +72,10 @@ def rooms(
       ValueError: a number of scenes or pixels is below 1.
 
     Example:
-      >>> train, test = rooms(800, 400)  # doctest: +SKIP
-      >>> train.images.shape, test.depth.shape  # doctest: +SKIP
-      ((800, 64, 64, 3), (400, 64, 64, 1))
+      >>> import tempfile
+      >>> train, test = rooms(2, 2, size=(8, 8), cache_dir=tempfile.mkdtemp())
+      >>> train.images.shape, test.depth.shape
+      ((2, 8, 8, 3), (2, 8, 8, 1))
     """
     counts = {"train": num_train, "test": num_test}
     for name, value in (("num_train", num_train), ("num_test", num_test)):
@@ -88,10 +90,11 @@ def rooms(
         for split, count in counts.items()
     }
     found = {
-        split: load(paths[split], _empty(count, size))
+        split: arrays
         for split, count in counts.items()
+        if (arrays := load(paths[split], _empty(count, size))) is not None
     }
-    missing = [split for split in counts if found[split] is None]
+    missing = [split for split in counts if split not in found]
     total, done = sum(counts[split] for split in missing), 0
     show = progress or (_silent if quiet else _line)
     for split in missing:
@@ -130,7 +133,7 @@ def render_room(key: Key[Array, ""], size: tuple[int, int] = (64, 64)) -> Scenes
     )
 
 
-def _render(key, size):
+def _render(key: Key[Array, ""], size: tuple[int, int]) -> dict[str, Any]:
     """A scene in the dtypes in which it is stored."""
     room = random_room(key)
     view = trace(room, camera_rays(room.camera, *size))

@@ -113,33 +113,47 @@ def _read(source: Any, folder: Path, image: str, label: str) -> Images:
     count = len(source)
     if count == 0:
         raise malformed(folder, "hold at least one example", "none")
-    pictures, labels = None, np.empty(count, np.int64)
+    first, _ = _example(source, 0, folder, image, label)
+    pictures = np.empty((count, *first.shape), np.uint8)
+    labels = np.empty(count, np.int64)
     for i in range(count):
-        try:
-            example = source[i]
-        except ImportError:
-            raise
-        except Exception as error:  # a corrupt record fails in every possible way
-            raise malformed(folder, f"hold example {i}", error) from error
-        if not isinstance(example, dict) or not {image, label} <= set(example):
-            found = sorted(example) if isinstance(example, dict) else example
-            raise malformed(folder, f"have the features {image!r} and {label!r}", found)
-        pixels = np.asarray(example[image])
-        if pictures is None:
-            pictures = np.empty((count, *pixels.shape), np.uint8)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        pixels, labels[i] = _example(source, i, folder, image, label)
+        if pixels.shape != first.shape:
             raise malformed(
                 folder,
-                f"have pictures [H, W, C] uint8 as {image!r}",
-                f"{list(pixels.shape)} {pixels.dtype}",
-            )
-        if pixels.shape != pictures.shape[1:]:
-            raise malformed(
-                folder,
-                f"have pictures of one size, {list(pictures.shape[1:])}",
+                f"have pictures of one size, {list(first.shape)}",
                 list(pixels.shape),
             )
-        pictures[i], labels[i] = pixels, np.asarray(example[label])
+        pictures[i] = pixels
     feature = source.dataset_info.features[label]
     classes = getattr(feature, "num_classes", None) or np.iinfo(np.int32).max
     return Images(pictures, as_labels(folder, labels, count, classes))
+
+
+def _example(
+    source: Any, i: int, folder: Path, image: str, label: str
+) -> tuple[np.ndarray, int]:
+    """The picture and the class of one example."""
+    try:
+        example = source[i]
+    except ImportError:
+        raise
+    except Exception as error:  # a corrupt record fails in every possible way
+        raise malformed(folder, f"hold example {i}", error) from error
+    if not isinstance(example, dict) or not {image, label} <= set(example):
+        found = sorted(example) if isinstance(example, dict) else type(example)
+        raise malformed(folder, f"have the features {image!r} and {label!r}", found)
+    pixels, value = np.asarray(example[image]), np.asarray(example[label])
+    if pixels.dtype != np.uint8 or pixels.ndim != 3:
+        raise malformed(
+            folder,
+            f"have pictures [H, W, C] uint8 as {image!r}",
+            f"{list(pixels.shape)} {pixels.dtype}",
+        )
+    if value.ndim or value.dtype.kind not in "iu":
+        raise malformed(
+            folder,
+            f"have whole numbers as {label!r}",
+            f"{list(value.shape)} {value.dtype}",
+        )
+    return pixels, int(value)

@@ -48,7 +48,7 @@ from auxjax.labelling._losses import (
 from auxjax.labelling._main import MainBatch, MainMetrics, MainState, MainTask
 from auxjax.labelling._maxl import MAXLState, make_maxl, maxl_gradient
 from auxjax.labelling._methods import Method, MethodMetrics, MethodState, make_method
-from auxjax.labelling._network import Network, agent, many_headed
+from auxjax.labelling._network import Network, NetworkLike, agent, many_headed
 from auxjax.labelling._rl_aux import environment, make_rl_aux
 
 __all__ = [
@@ -71,6 +71,7 @@ __all__ = [
     "MethodMetrics",
     "MethodState",
     "Network",
+    "NetworkLike",
     "Observation",
     "agent",
     "batch_entropy",

@@ -12,7 +12,7 @@ import optax
 
 from auxjax._types import Array, Float
 from auxjax.labelling._losses import focal_loss_of_logits
-from auxjax.labelling._network import Network
+from auxjax.labelling._network import NetworkLike
 
 
 class MainState(NamedTuple):
@@ -58,7 +58,7 @@ class MainTask:
       Goldfeder et al., Eq. 1, 2, 7.
     """
 
-    network: Network
+    network: NetworkLike
     optimizer: optax.GradientTransformation
     primary_loss: SampleLoss = focal_loss_of_logits
     auxiliary_loss: SampleLoss = focal_loss_of_logits

@@ -14,7 +14,7 @@ from auxjax.labelling._label_gradient import LabelGradient, label_gradient
 from auxjax.labelling._labellers import LabelData, Labeller, Made
 from auxjax.labelling._losses import batch_entropy, weight_scale
 from auxjax.labelling._main import MainBatch, MainState, MainTask
-from auxjax.labelling._network import Network, check_outputs
+from auxjax.labelling._network import NetworkLike, check_outputs
 from auxjax.supervised import epoch_indices
 
 
@@ -27,7 +27,7 @@ class MAXLState(NamedTuple):
 
 
 def make_maxl(
-    config: LabellingConfig, hierarchy: Hierarchy, network: Network
+    config: LabellingConfig, hierarchy: Hierarchy, network: NetworkLike
 ) -> Labeller:
     r"""A label network, trained by the exact gradient through the main network's step.
 

@@ -25,7 +25,7 @@ from auxjax.labelling._labellers import (
 from auxjax.labelling._losses import focal_loss_of_logits, label_use
 from auxjax.labelling._main import MainBatch, MainState, MainTask, SampleLoss
 from auxjax.labelling._maxl import make_maxl
-from auxjax.labelling._network import Network, check_outputs
+from auxjax.labelling._network import NetworkLike, check_outputs
 from auxjax.labelling._rl_aux import make_rl_aux
 from auxjax.supervised import epoch_indices
 
@@ -72,8 +72,8 @@ class Method(NamedTuple):
 def make_method(
     config: LabellingConfig,
     hierarchy: Hierarchy,
-    main: Network,
-    labeller: Network | None = None,
+    main: NetworkLike,
+    labeller: NetworkLike | None = None,
     *,
     optimizer: optax.GradientTransformation | None = None,
     primary_loss: SampleLoss = focal_loss_of_logits,
@@ -154,12 +154,13 @@ def make_method(
         now, own = state.main, state.labeller
         reward = jnp.zeros((), jnp.float32)
         learn = None if maker is None else maker.learn
-        if learn and maker.learns_first:
+        learns_first = maker is not None and maker.learns_first
+        if learn and learns_first:
             own, now, reward = learn(own, task, now, data, maker_key)
         now, metrics = _main_epoch(
             config, hierarchy, task, maker, own, now, data, main_key
         )
-        if learn and not maker.learns_first:
+        if learn and not learns_first:
             own, now, reward = learn(own, task, now, data, maker_key)
         state = MethodState(now, own, state.epoch + 1, state.key)
         return state, metrics._replace(reward=reward.astype(jnp.float32))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 
@@ -31,6 +31,21 @@ class Network(NamedTuple):
 
     init: Callable[..., tuple[Any, Any]]
     apply: Callable[..., tuple[tuple[jax.Array, ...], Any]]
+
+
+@runtime_checkable
+class NetworkLike(Protocol):
+    """`Network`, or what looks like one: a model with statistics and several heads."""
+
+    @property
+    def init(self) -> Callable[..., tuple[Any, Any]]:
+        """`(key, images) -> (params, model_state)`."""
+        ...
+
+    @property
+    def apply(self) -> Callable[..., tuple[Any, Any]]:
+        """`(params, model_state, images, train=...) -> (outputs, model_state)`."""
+        ...
 
 
 def many_headed(trunk: Model, *heads: Model) -> Network:
@@ -81,7 +96,7 @@ def many_headed(trunk: Model, *heads: Model) -> Network:
 
 def check_outputs(
     name: str,
-    network: Network,
+    network: NetworkLike,
     images: Any,
     sizes: tuple[int, ...],
     *,
@@ -116,7 +131,7 @@ def check_outputs(
         )
 
 
-def agent(network: Network, hierarchy: Hierarchy) -> ActorCritic:
+def agent(network: NetworkLike, hierarchy: Hierarchy) -> ActorCritic:
     """A network as a policy over the labels of each image's own block, and a value.
 
     The observation is a pair: images `[B, ...]` and their main labels `[B]`. The first

@@ -14,7 +14,7 @@ from auxjax.labelling._hierarchy import Hierarchy
 from auxjax.labelling._labellers import LabelData, Labeller, Made
 from auxjax.labelling._losses import weight_factor
 from auxjax.labelling._main import MainTask
-from auxjax.labelling._network import Network, agent, check_outputs
+from auxjax.labelling._network import NetworkLike, agent, check_outputs
 from auxjax.rl import ActorCritic, PPOBatch, gae, init_learner, make_ppo_update
 
 
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
 
 
 def make_rl_aux(
-    config: LabellingConfig, hierarchy: Hierarchy, network: Network
+    config: LabellingConfig, hierarchy: Hierarchy, network: NetworkLike
 ) -> Labeller:
     """An agent that labels, trained by PPO on what its labels are worth.
 

@@ -11,10 +11,12 @@ import jax.numpy as jnp
 
 from auxjax._types import Array, Float
 
+from ._convolution_cpu import convolve_cpu, convolve_patches
 from ._model import RELU_GAIN, orthogonal
 
-Implementation = Literal["auto", "patches", "conv"]
-"""Patches times a matrix, XLA's convolution, or what suits the backend."""
+Implementation = Literal["auto", "patches", "cpu", "conv"]
+"""Patches times a matrix; XLA's convolution with derivatives for a CPU; as it is; or
+what suits the backend."""
 
 Padding = Literal["VALID", "SAME"] | Sequence[tuple[int, int]]
 """None, so that stride 1 keeps the size, or rows above and below, columns beside."""
@@ -40,12 +42,14 @@ def convolve(
         padding: "VALID" (none), "SAME" (zeros, so that stride 1 keeps the size), or how
             many zeros `((above, below), (left, right))`.
         dilation: Distance d of the pixels that the kernel sees, in rows and columns.
-        implementation: "patches" cuts out what the kernel sees at each place and
-            multiplies by a matrix; "conv" is `jax.lax.conv_general_dilated`; "auto"
-            takes patches if JAX's default backend is a CPU, and conv elsewhere. The
-            values are the same. On a CPU the backward pass of XLA's convolution is
-            no slower by itself but 3 to 20 times slower inside a `scan`, and training
-            loops are scans.
+        implementation: How; the values are the same. "patches" cuts out what the kernel
+            sees at each place and multiplies by a matrix. "conv" is
+            `jax.lax.conv_general_dilated`; on a CPU its backward pass is no slower by
+            itself, but 3 to 50 times slower inside a `scan`, and training loops are
+            scans. "cpu" is the same with derivatives that are as fast as itself.
+            "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu
+            where the kernel sees 128 numbers or more, and patches for less, or for one
+            pixel.
 
     Returns:
         The filtered images.
@@ -60,9 +64,9 @@ def convolve(
         >>> convolve(image, difference)[0, :, 0]
         Array([1., 1., 1.], dtype=float32)
     """
-    if implementation not in ("auto", "patches", "conv"):
+    if implementation not in ("auto", "patches", "cpu", "conv"):
         raise ValueError(
-            "`implementation` should be 'auto', 'patches' or 'conv'. "
+            "`implementation` should be 'auto', 'patches', 'cpu' or 'conv'. "
             f"Found {implementation!r}."
         )
     *lead, height, width, channels = images.shape
@@ -79,56 +83,24 @@ def convolve(
         )
     images = images.reshape(-1, height, width, channels)
     if implementation == "auto":
-        # The one place that decides.
-        implementation = "patches" if jax.default_backend() == "cpu" else "conv"
+        implementation = _suitable(kernel)
     if implementation == "conv":
-        out = jax.lax.conv_general_dilated(
-            images,
-            kernel,
-            strides,
-            padding,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        run = jax.lax.conv_general_dilated
+        numbers = ("NHWC", "HWIO", "NHWC")
+        out = run(images, kernel, strides, padding, (1, 1), dilation, numbers)
     else:
-        matrix = kernel.reshape(-1, kernel.shape[-1])
-        out = _patches(images, kernel.shape[:2], strides, padding, dilation) @ matrix
+        run = convolve_cpu if implementation == "cpu" else convolve_patches
+        out = run(images, kernel, strides, padding, dilation)
     return out.reshape(*lead, *out.shape[1:])
 
 
-def _patches(
-    images: Float[Array, "B H W I"],
-    kernel_size: Sequence[int],
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    dilation: Sequence[int],
-) -> Float[Array, "B H2 W2 P"]:
-    """What the kernel sees at each place, `[h, w, I]` flattened: one view an offset."""
-    images = jnp.pad(images, ((0, 0), *padding, (0, 0)))
-    views = shifted_views(images, kernel_size, strides, dilation)
-    return views[0] if len(views) == 1 else jnp.concatenate(views, axis=-1)
-
-
-def shifted_views(
-    images: Float[Array, "B H W I"],
-    window: Sequence[int],
-    strides: Sequence[int],
-    dilation: Sequence[int] = (1, 1),
-) -> list[Float[Array, "B H2 W2 I"]]:
-    """For each pixel of a window, row by row, what it sees as the window moves."""
-    _, height, width, _ = images.shape
-    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
-    rows = (height - reach[0] - 1) // strides[0] + 1
-    columns = (width - reach[1] - 1) // strides[1] + 1
-    return [
-        images[
-            :,
-            a : a + strides[0] * (rows - 1) + 1 : strides[0],
-            b : b + strides[1] * (columns - 1) + 1 : strides[1],
-        ]
-        for a in range(0, reach[0] + 1, dilation[0])
-        for b in range(0, reach[1] + 1, dilation[1])
-    ]
+def _suitable(kernel: Float[Array, "h w I O"]) -> Implementation:
+    """The one place that decides."""
+    if jax.default_backend() != "cpu":
+        return "conv"
+    height, width, channels, _ = kernel.shape
+    large = height * width > 1 and height * width * channels >= 128
+    return "cpu" if large else "patches"
 
 
 class Conv(nn.Module):
@@ -139,7 +111,7 @@ class Conv(nn.Module):
         kernel_size: Height and width of the kernel.
         strides: Steps in rows and in columns.
         padding: "VALID", "SAME", or how many zeros; see `convolve`.
-        implementation: "auto", "patches" or "conv"; see `convolve`.
+        implementation: "auto", "patches", "cpu" or "conv"; see `convolve`.
         dtype: In which the layer computes; the parameters are float32.
         kernel_init: Initialiser of the kernel.
         dilation: Distance of the pixels that the kernel sees, in rows and columns.

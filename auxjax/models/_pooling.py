@@ -10,7 +10,7 @@ import numpy as np
 
 from auxjax._types import Array, Float
 
-from ._convolution import shifted_views
+from ._convolution_cpu import shifted_views
 
 
 def max_pool(

@@ -104,13 +104,14 @@ def factored_categorical() -> Policy:
         return jnp.take_along_axis(log_p, action[..., None], axis=-1)[..., 0]
 
     def log_prob(logits, action):
-        return sum(each_log_prob(part, action[..., i]) for i, part in enumerate(logits))
+        each = [each_log_prob(part, action[..., i]) for i, part in enumerate(logits)]
+        return jnp.sum(jnp.stack(each), axis=0)
 
     def each_entropy(logits):
         log_p = jax.nn.log_softmax(logits)
         return -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
 
     def entropy(logits):
-        return sum(map(each_entropy, logits))
+        return jnp.sum(jnp.stack([each_entropy(part) for part in logits]), axis=0)
 
     return Policy(sample, log_prob, entropy, lambda action: action)

@@ -49,7 +49,10 @@ class SegmentationSums(NamedTuple):
     def add(
         self, logits: Shaped[Array, "*pixels classes"], label: Int[Array, "*pixels"]
     ) -> SegmentationSums:
-        """A further batch: scores, whose largest is the prediction, and the truth."""
+        """A further batch: scores, whose largest is the prediction, and the truth.
+
+        A label that is negative, or beyond the classes, is left out.
+        """
         check_pixels("logits", logits.shape[:-1], label.shape)
         classes = self.confusion.shape[0]
         if logits.shape[-1] != classes:
@@ -268,7 +271,8 @@ def delta_mtl(
             f"`baselines` should not be 0, for changes are relative. Found {alone}."
         )
     sign = np.where(higher_is_better, 1, -1)
-    return 100 * np.mean(sign * (found - alone) / alone, axis=-1)  # Eq. 8
+    change = sign * (found - alone) / alone
+    return np.asarray(100 * np.mean(change, axis=-1))  # Eq. 8
 
 
 def _share(part, whole):

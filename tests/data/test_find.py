@@ -81,5 +81,5 @@ def test_a_miss_names_all_that_was_tried(tmp_path, monkeypatch, nowhere):
 def test_a_misspelt_data_dir_is_not_passed_over(tmp_path, monkeypatch):
     a_file(tmp_path)
     monkeypatch.setenv("AUXJAX_DATA", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="typo .`data_dir`, which is no"):
+    with pytest.raises(FileNotFoundError, match=r"typo \(`data_dir`, which"):
         find(["x.npy"], tmp_path / "typo", "")

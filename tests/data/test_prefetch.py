@@ -155,6 +155,25 @@ def test_an_error_nobody_waits_for_is_dropped_at_close():
         next(ready)
 
 
+def test_an_error_that_comes_after_closing_is_dropped():
+    go_on = threading.Event()
+
+    def source():
+        yield np.zeros(1)
+        go_on.wait(PATIENCE)
+        raise OSError("too late")
+
+    ready = prefetch(source(), 5)
+    next(ready)
+    closer = threading.Thread(target=ready.close)
+    closer.start()
+    wait_until(lambda: ready._shelf._is_closed)
+    go_on.set()
+    closer.join(PATIENCE)
+    with pytest.raises(StopIteration):
+        next(ready)
+
+
 def test_sharding():
     mesh = Mesh(np.array(jax.devices()[:4]), ("batch",))
     sharding = NamedSharding(mesh, PartitionSpec("batch"))

@@ -117,7 +117,9 @@ def test_another_split_version_or_feature(tmp_path):
     assert "of 'tiny:2.0.0'. Found" in said(tmp_path, name="tiny:2.0.0")
     found = "features 'picture' and 'label'. Found ['image', 'label']."
     assert found in said(tmp_path, image="picture")
+    assert "features 'image' and 'class'. Found" in said(tmp_path, label="class")
     assert "uint8 as 'label'. Found [] int" in said(tmp_path, image="label")
+    assert "whole numbers as 'image'. Found [4, 6, 3]" in said(tmp_path, label="image")
 
 
 def test_broken_descriptions(tmp_path):

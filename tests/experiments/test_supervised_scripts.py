@@ -310,12 +310,13 @@ def test_a_pair_has_as_much_background(scripts):
 
     labels = np.repeat(np.arange(5), 6).astype(np.int32)
     images = auxjax.data.Images(labels[:, None, None, None].astype(np.uint8), labels)
-    found = select(images, Pair(3, 1), 0)
+    found = select(images, Pair(3, 1), 0, 100)
     assert np.bincount(found.kind).tolist() == [12, 6, 6]
     of = found.images[:, 0, 0, 0]
     np.testing.assert_array_equal(of[found.kind == 1], 3)
     np.testing.assert_array_equal(of[found.kind == 2], 1)
     assert not np.isin(of[found.kind == 0], [3, 1]).any()
+    assert np.bincount(select(images, Pair(3, 1), 0, 4).kind).tolist() == [8, 4, 4]
 
 
 @pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from gymnasium.utils import env_checker
 
 from auxjax.labelling import EnvParams, LabellingEnv, MainTask, gymnasium_env
-
-checker = pytest.importorskip("gymnasium.utils.env_checker")
 
 
 @pytest.fixture
@@ -30,7 +29,9 @@ def world(network, blocks):
 
 @pytest.mark.parametrize("weighted", [False, True])
 def test_gymnasiums_own_checker(world, weighted):
-    checker.check_env(gymnasium_env(*world(weighted=weighted)), skip_render_check=True)
+    env_checker.check_env(
+        gymnasium_env(*world(weighted=weighted)), skip_render_check=True
+    )
 
 
 def test_the_spaces(world):

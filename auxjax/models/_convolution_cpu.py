@@ -1,0 +1,186 @@
+"""A convolution whose derivatives XLA's CPU backend computes fast.
+
+XLA's CPU convolution is fast for images `[B, H, W, I]` and a kernel `[h, w, I, O]`. The
+derivatives that JAX writes have their axes in other orders, and inside a `scan` they
+take many times longer. So here are two operations, bilinear both, each the other's
+derivative, and both computed as a convolution with its axes in the usual order. JAX
+transposes and linearises them as any bilinear operation, as often as one likes; under
+`vmap` they become products of matrices.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def convolve_cpu(images, kernel, strides: Sequence[int], padding, dilation):
+    """`[B, H, W, I]` and `[h, w, I, O]` to `[B, H2, W2, O]`, as `convolve`."""
+    strides, dilation, pads = tuple(strides), tuple(dilation), []
+    for axis in range(2):
+        seen = (kernel.shape[axis] - 1) * dilation[axis] + 1
+        low, high = padding[axis]
+        over = (low + images.shape[1 + axis] + high - seen) % strides[axis]
+        pads.append((low, high - over))  # without the rows that no window reaches
+    return _conv.bind(
+        images,
+        kernel,
+        strides=strides,
+        pads=tuple(pads),
+        spread=(1, 1),
+        dilation=dilation,
+    )
+
+
+def convolve_patches(images, kernel, strides, padding, dilation):
+    """The same as what the kernel sees at each place, times a matrix."""
+    how = {"strides": strides, "pads": padding, "spread": (1, 1), "dilation": dilation}
+    return _by_patches(images, kernel, **how)
+
+
+def shifted_views(images, window, strides, dilation=(1, 1)) -> list:
+    """For each pixel of a window, row by row, what it sees as the window moves."""
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    rows, columns = (
+        (size - r - 1) // s
+        for size, r, s in zip(images.shape[1:3], reach, strides, strict=True)
+    )
+    return [
+        images[
+            :,
+            a : a + strides[0] * rows + 1 : strides[0],
+            b : b + strides[1] * columns + 1 : strides[1],
+        ]
+        for a in range(0, reach[0] + 1, dilation[0])
+        for b in range(0, reach[1] + 1, dilation[1])
+    ]
+
+
+def _patches(images, window, strides, pads, spread, dilation):
+    """What a window sees at each place, `[h, w, I]` flattened: one view an offset."""
+    borders = [(*p, s - 1) for p, s in zip(pads, spread, strict=True)]
+    zero = jnp.zeros((), images.dtype)
+    images = jax.lax.pad(images, zero, ((0, 0, 0), *borders, (0, 0, 0)))
+    views = shifted_views(images, window, strides, dilation)
+    return views[0] if len(views) == 1 else jnp.concatenate(views, axis=-1)
+
+
+def _by_patches(images, kernel, *, strides, pads, spread, dilation):
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    return _patches(images, kernel.shape[:2], strides, pads, spread, dilation) @ matrix
+
+
+def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
+    return jax.lax.conv_general_dilated(
+        images, kernel, strides, pads, spread, dilation, ("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _filter_by_convolution(images, out, *, window, strides, pads, spread, dilation):
+    """Of a convolution's kernel, the derivative: Σ_{n, i, j} images ⊗ out.
+
+    Channels and batch change places: each channel of the images is an image.
+    """
+    del window
+    found = _by_convolution(
+        images.transpose(3, 1, 2, 0),
+        out.transpose(1, 2, 0, 3),
+        strides=dilation,
+        pads=pads,
+        spread=spread,
+        dilation=strides,
+    )
+    return found.transpose(1, 2, 0, 3)
+
+
+def _filter_by_patches(images, out, *, window, strides, pads, spread, dilation):
+    seen = _patches(images, window, strides, pads, spread, dilation)
+    found = seen.reshape(-1, seen.shape[-1]).T @ out.reshape(-1, out.shape[-1])
+    return found.reshape(*window, images.shape[-1], out.shape[-1])
+
+
+def _transpose_images(out, images, kernel, *, strides, pads, spread, dilation):
+    """Of a convolution's images, the derivative: a convolution with the turned kernel."""
+    turned = []
+    for axis in range(2):
+        inside = (images.aval.shape[1 + axis] - 1) * spread[axis] + 1
+        seen = (kernel.shape[axis] - 1) * dilation[axis] + 1
+        outside = (out.shape[1 + axis] - 1) * strides[axis] + 1
+        low = seen - 1 - pads[axis][0]
+        turned.append((low, inside + seen - 1 - outside - low))
+    return _conv.bind(
+        out,
+        kernel[::-1, ::-1].swapaxes(2, 3),
+        strides=spread,
+        pads=tuple(turned),
+        spread=strides,
+        dilation=dilation,
+    )
+
+
+def _transpose_kernel(out, images, kernel, **how):
+    return _filter.bind(images, out, window=kernel.aval.shape[:2], **how)
+
+
+def _filter_transpose_images(kernel, images, out, *, window, **how):
+    del window
+    return _transpose_images(out, images, kernel, **how)
+
+
+def _filter_transpose_out(kernel, images, out, *, window, **how):
+    del window, out
+    return _conv.bind(images, kernel, **how)
+
+
+def _batched(by_matrices, args, axes, **how):
+    """Both operations under `vmap`: a matrix product with one axis more."""
+    run = functools.partial(by_matrices, **how)
+    return jax.vmap(run, axes)(*args), 0
+
+
+def _batched_conv(args, axes, **how):
+    (images, kernel), (axis, kernel_axis) = args, axes
+    if kernel_axis is not None:
+        return _batched(_by_patches, args, axes, **how)
+    images = jnp.moveaxis(images, axis, 0)  # no more than a larger batch
+    out = _conv.bind(images.reshape(-1, *images.shape[2:]), kernel, **how)
+    return out.reshape(*images.shape[:2], *out.shape[1:]), 0
+
+
+def _primitive(name: str, run, batch, *transposes) -> Primitive:
+    primitive = Primitive(name)
+
+    @functools.cache
+    def compiled(**how):
+        return jax.jit(functools.partial(run, **how))
+
+    primitive.def_impl(lambda *args, **how: compiled(**how)(*args))
+
+    def shape(*args, **how):
+        out = jax.eval_shape(functools.partial(run, **how), *args)
+        return jax.core.ShapedArray(out.shape, out.dtype)
+
+    primitive.def_abstract_eval(shape)
+    mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=False))
+    ad.defbilinear(primitive, *transposes)
+    batching.primitive_batchers[primitive] = batch
+    return primitive
+
+
+_conv = _primitive(
+    "convolve", _by_convolution, _batched_conv, _transpose_images, _transpose_kernel
+)
+_filter = _primitive(
+    "convolve_filter",
+    _filter_by_convolution,
+    functools.partial(_batched, _filter_by_patches),
+    _filter_transpose_images,
+    _filter_transpose_out,
+)
