@@ -68,7 +68,7 @@ class Config(Training):
     """How many rooms to train on."""
     test_size: int = 200
     """How many to test on."""
-    backbone: Literal["small", "resnet18", "resnet50"] = "small"
+    backbone: Literal["tiny", "small", "resnet18", "resnet50"] = "small"
     """The trunk."""
     width: float = 0.5
     """Factor on all its channels."""
@@ -113,7 +113,8 @@ SMOKE = {
     "size": 16,
     "train_size": 16,
     "test_size": 8,
-    "width": 0.25,
+    "backbone": "tiny",
+    "width": 1.0,
     "setting": "auxiliary",
 }
 SMOKE_METHODS = ("equal", "autolambda-all")

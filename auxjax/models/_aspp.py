@@ -14,13 +14,13 @@ from ._stateful import HE_NORMAL, ConvNorm, Norm
 class DeepLabHead(nn.Module):
     """Atrous spatial pyramid pooling, a 3×3 and a 1×1 convolution.
 
-    Five branches of `channels` each: a 1×1 convolution, three 3×3 ones that are spread
-    by the rates, and one number a channel for the whole image.
+    Branches of `channels` each: a 1×1 convolution, 3×3 ones that are spread by the
+    rates (three in the paper), and one number a channel for the whole image.
 
     Attributes:
         out: Numbers a pixel.
         channels: Of every branch.
-        rates: Dilations of the three.
+        rates: Their dilations.
         norm: "batch" or "group".
         dtype: In which the layers compute.
 
@@ -31,7 +31,7 @@ class DeepLabHead(nn.Module):
 
     out: int
     channels: int = 256
-    rates: tuple[int, int, int] = (12, 24, 36)
+    rates: tuple[int, ...] = (12, 24, 36)
     norm: Norm = "batch"
     dtype: Any = jnp.float32
 

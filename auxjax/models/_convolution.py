@@ -48,8 +48,8 @@ def convolve(
             itself, but 3 to 50 times slower inside a `scan`, and training loops are
             scans. "cpu" is the same with derivatives that are as fast as itself.
             "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu
-            where the kernel sees 128 numbers or more, and patches for less, or for one
-            pixel.
+            where the kernel sees one channel or at least 128 numbers, and patches for
+            less, or for a single pixel.
 
     Returns:
         The filtered images.
@@ -99,7 +99,9 @@ def _suitable(kernel: Float[Array, "h w I O"]) -> Implementation:
     if jax.default_backend() != "cpu":
         return "conv"
     height, width, channels, _ = kernel.shape
-    large = height * width > 1 and height * width * channels >= 128
+    if height * width == 1:
+        return "patches"  # no more than a product of matrices
+    large = channels == 1 or height * width * channels >= 128
     return "cpu" if large else "patches"
 
 

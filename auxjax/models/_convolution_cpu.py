@@ -11,6 +11,7 @@ transposes and linearises them as any bilinear operation, as often as one likes;
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -23,6 +24,10 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 def convolve_cpu(images, kernel, strides: Sequence[int], padding, dilation):
     """`[B, H, W, I]` and `[h, w, I, O]` to `[B, H2, W2, O]`, as `convolve`."""
+    if any(getattr(jax.typeof(x), "vma", None) for x in (images, kernel)):
+        # Inside `shard_map` JAX keeps track of what differs between devices, but of
+        # its own operations only.
+        return convolve_patches(images, kernel, strides, padding, dilation)
     strides, dilation, pads = tuple(strides), tuple(dilation), []
     for axis in range(2):
         seen = (kernel.shape[axis] - 1) * dilation[axis] + 1
@@ -83,12 +88,15 @@ def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
     )
 
 
-def _filter_by_convolution(images, out, *, window, strides, pads, spread, dilation):
+def _filter_images(images, out, *, window, strides, pads, spread, dilation):
     """Of a convolution's kernel, the derivative: Σ_{n, i, j} images ⊗ out.
 
-    Channels and batch change places: each channel of the images is an image.
+    Channels and batch change places: each channel of the images is an image. A small
+    kernel makes too few of them.
     """
-    del window
+    if math.prod(window) * images.shape[-1] < 64:
+        how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
+        return _filter_by_patches(images, out, window=window, **how)
     found = _by_convolution(
         images.transpose(3, 1, 2, 0),
         out.transpose(1, 2, 0, 3),
@@ -107,7 +115,7 @@ def _filter_by_patches(images, out, *, window, strides, pads, spread, dilation):
 
 
 def _transpose_images(out, images, kernel, *, strides, pads, spread, dilation):
-    """Of a convolution's images, the derivative: a convolution with the turned kernel."""
+    """Of a convolution's images, the derivative: convolved with the turned kernel."""
     turned = []
     for axis in range(2):
         inside = (images.aval.shape[1 + axis] - 1) * spread[axis] + 1
@@ -179,7 +187,7 @@ _conv = _primitive(
 )
 _filter = _primitive(
     "convolve_filter",
-    _filter_by_convolution,
+    _filter_images,
     functools.partial(_batched, _filter_by_patches),
     _filter_transpose_images,
     _filter_transpose_out,

@@ -16,11 +16,11 @@ from ._pooling import resize
 from ._resnet import Design, Trunk
 from ._stateful import Norm, StatefulModel, scaled, stateful_from_linen
 
-Backbone = Literal["resnet50", "resnet18", "small"]
+Backbone = Literal["resnet50", "resnet18", "small", "tiny"]
 
 # Design of the trunk; channels and rates of the heads.
 DILATE = (False, True, True)  # an eighth of the image's size, whatever stage
-BACKBONES: dict[str, tuple[Design, int, tuple[int, int, int]]] = {
+BACKBONES: dict[str, tuple[Design, int, tuple[int, ...]]] = {
     "resnet50": (Design(True, (3, 4, 6, 3), dilate=DILATE), 256, (12, 24, 36)),
     "resnet18": (Design(False, (2, 2, 2, 2), dilate=DILATE), 256, (12, 24, 36)),
     "small": (
@@ -28,6 +28,7 @@ BACKBONES: dict[str, tuple[Design, int, tuple[int, int, int]]] = {
         32,
         (2, 4, 6),
     ),
+    "tiny": (Design(False, (1, 1, 1, 1), (4, 8, 16, 16), "half", DILATE), 8, (2,)),
 }
 
 
@@ -47,9 +48,10 @@ def split_dense(
     | resnet50 | 16 bottlenecks | 2048 at 1/8 of the size | 256, rates 12, 24, 36 |
     | resnet18 | 8 of two 3×3 | 512 at 1/8 | 256, rates 12, 24, 36 |
     | small | 8 of two 3×3 | 64 at 1/4 | 32, rates 2, 4, 6 |
+    | tiny | 4 of two 3×3 | 16 at 1/4 | 8, rate 2 |
 
-    The small one is for rooms of 64×64 on a CPU. Predictions are interpolated to the
-    images' size.
+    The small one is for rooms of 64×64 on a CPU, the tiny one compiles fast.
+    Predictions are interpolated to the images' size.
 
     Args:
         tasks: For each task by name, numbers a pixel: classes, or 3 for normals.
@@ -139,7 +141,7 @@ class _Plan:
     tasks: tuple[tuple[str, int], ...]
     normalise: tuple[str, ...]
     channels: int
-    rates: tuple[int, int, int]
+    rates: tuple[int, ...]
 
     def head(self, out: int, name: str) -> DeepLabHead:
         """A task's decoder."""

@@ -124,9 +124,7 @@ def scale_by_auxinash(
     check_num_tasks(num_tasks)
     implicit = check_implicit(every, solver, num_terms, step_size, damping)
     first = _check_preference(preference, num_tasks, min_preference)
-    clipped = optax.chain(
-        optax.clip_by_global_norm(1.0), optax.sgd(5e-3, momentum=0.9)
-    )
+    clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(5e-3, momentum=0.9))
     learn = clipped if optimizer is None else optimizer
 
     def init_fn(params):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import sys
 from pathlib import Path
 
@@ -483,3 +484,55 @@ def test_blocks_of_pixels_become_their_mean(domains):
     assert found[0, 0, 0].tolist() == [5, 6]
     with pytest.raises(ValueError, match="`shrink` should be at most 4"):
         domains.block_means(image, 5)
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """Files as CIFAR-100's: an image of each fine class to test, two to train on."""
+    from auxjax.data._domains import _COARSE
+
+    folder = tmp_path_factory.mktemp("data") / "cifar-100-python"
+    folder.mkdir()
+    for name, count in (("train", 2), ("test", 1)):
+        fine = np.tile(np.arange(100), count)
+        pixels = np.zeros((len(fine), 3072), np.uint8)
+        pixels[:, 0] = fine  # red, above on the left
+        batch = {
+            "data": pixels,
+            "fine_labels": fine.tolist(),
+            "coarse_labels": _COARSE[fine].tolist(),
+        }
+        (folder / name).write_bytes(pickle.dumps(batch))
+    return folder.parent
+
+
+def test_cifar_has_20_domains_of_five_classes(domains, cifar):
+    train, test, described = domains.load_domains("cifar100", cifar)
+    assert "10 training and 5 test images a domain" in described
+    assert train.images.shape == (10, 20, 32, 32, 3)
+    assert test.images.shape == (5, 20, 32, 32, 3)
+    people = [d.name for d in train.domains].index("people")
+    assert people == 14  # number 15 in the paper's Table 6
+    # baby, boy, girl, man, woman.
+    fine = np.array([2, 11, 35, 46, 98])
+    for part in (train, test):
+        red = part.images[:, people, 0, 0, 0]
+        np.testing.assert_array_equal(red, fine[part.labels[:, people]])
+
+
+def test_photographs_are_shifted_and_mirrored_in_training(
+    module, script, domains, cifar
+):
+    """What a step sees depends on its key; what is evaluated does not."""
+    train, test, _ = domains.load_domains("cifar100", cifar)
+    config = script.Config(source="cifar100", network="cnn", width=0.125)
+    two = (part.only([0, 14]) for part in (train, test))
+    problem = module["domains_problem"].make_problem(config, *two)
+    noise = np.random.default_rng(0).integers(0, 255, problem.train["images"].shape)
+    images = jnp.asarray(noise, jnp.uint8)
+    problem = problem._replace(train=problem.train | {"images": images})
+    params, state = jax.jit(problem.init)(jax.random.key(0))
+    one, other = (losses_of(problem, params, state, key) for key in (0, 1))
+    assert all(float(one[name]) != float(other[name]) for name in problem.tasks)
+    found = jax.jit(problem.evaluate)(params, state, problem.test)
+    assert set(found) == {"accuracy", "aquatic mammals", "people"}

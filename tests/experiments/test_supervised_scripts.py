@@ -385,7 +385,7 @@ def test_dense_problem(dense, scripts, scenes):
     import _dense_problem as problems
     from _dense_variants import Variant
 
-    config = dense.Config(width=0.25, augment=False)
+    config = dense.Config(backbone="tiny", width=1.0, augment=False)
     tasks = ("depth", "segmentation", "normal", "noise")
     variant = Variant("x", "equal", "auxiliary", "split", tasks, tasks[:3])
     problem = problems.make(config, *scenes, variant)

@@ -30,7 +30,7 @@ def by_hand(images, kernel, strides):
     return out
 
 
-@pytest.mark.parametrize("implementation", ["patches", "conv"])
+@pytest.mark.parametrize("implementation", ["patches", "cpu", "conv"])
 @pytest.mark.parametrize(("shape", "kernel_shape", "strides", "padding"), CASES[:3])
 def test_values_by_hand(shape, kernel_shape, strides, padding, implementation):
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def test_values_by_hand(shape, kernel_shape, strides, padding, implementation):
 
 
 @pytest.mark.parametrize(("shape", "kernel_shape", "strides", "padding"), CASES)
-def test_both_implementations_agree(shape, kernel_shape, strides, padding):
+def test_the_implementations_agree(shape, kernel_shape, strides, padding):
     keys = jax.random.split(jax.random.key(0), 2)
     images = jax.random.normal(keys[0], (2, *shape))
     kernel = jax.random.normal(keys[1], kernel_shape)
@@ -66,12 +66,12 @@ def test_both_implementations_agree(shape, kernel_shape, strides, padding):
         jax.grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2
     )
     patches = differentiate(images, kernel, "patches")
-    conv = differentiate(images, kernel, "conv")
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-        patches,
-        conv,
-    )
+    for other in ("cpu", "conv"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+            patches,
+            differentiate(images, kernel, other),
+        )
 
 
 @pytest.mark.parametrize(("backend", "uses_conv"), [("cpu", False), ("gpu", True)])
