@@ -27,7 +27,7 @@ def make_problem(
     """Every domain a task, the first one the main task; one trunk for all.
 
     Args:
-      config: `network`, `width`, `rate`, `source` and `weight_travel`.
+      config: `network`, `width`, `rate`, `source` and `travel`.
       train: what there is to learn.
       test: the same domains.
       only_first: evaluate the first domain alone.
@@ -46,7 +46,7 @@ def make_problem(
         sample_losses=sample_losses,
         classification=tuple(range(len(names))),
         first_losses=(math.log(CLASSES),) * len(names),
-        travel=config.weight_travel,
+        travel=config.travel,
     )
 
 

@@ -110,7 +110,7 @@ def read(
 def _read(
     source: Source, data_dir: Path | None
 ) -> tuple[tuple[str, ...], tuple[data.Images, data.Images]]:
-    """The superclasses' names and the images; `coarse` where there are finer classes."""
+    """The superclasses' names; the images, with `coarse` where classes are finer."""
     if source in GROUPS:
         groups = GROUPS[source]
         train, test = load(source, data_dir)  # type: ignore[arg-type]

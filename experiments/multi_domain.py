@@ -71,9 +71,11 @@ class Config(Training):
     """Of SGD with momentum 0.9 and weight decay 5e-4; falls to 0 along a cosine. By
     default the paper's 0.1 for `vgg16`, and 0.02 for `cnn`, which has no
     normalisation."""
-    weight_travel: float = 4.68
+    weight_travel: float | None = None
     """How far Adam may move a learned weight in all: its rate is this over the number
-    of steps. The paper's 3e-4 over its 15,600 steps is 4.68."""
+    of steps. By default 4.68 for `vgg16`, the paper's 3e-4 over its 15,600 steps, and 1
+    for `cnn`: in a short training larger steps make a weight negative before it has
+    learned anything, and without normalisation the network does not survive that."""
 
     def __post_init__(self):
         """Checks what the command line said."""
@@ -109,6 +111,13 @@ class Config(Training):
         if self.learning_rate is not None:
             return self.learning_rate
         return 0.1 if self.network == "vgg16" else 0.02
+
+    @property
+    def travel(self) -> float:
+        """How far Adam may move a learned weight."""
+        if self.weight_travel is not None:
+            return self.weight_travel
+        return 4.68 if self.network == "vgg16" else 1.0
 
 
 SMOKE = {

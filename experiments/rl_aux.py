@@ -69,7 +69,7 @@ class Config:
     """Take only so many training images."""
     aux_weight: tuple[float, ...] = (1.0,)
     """λ, of the auxiliary loss; several for the ablation."""
-    restore: tuple[str, ...] = ("epoch",)
+    restore: tuple[Literal["epoch", "batch", "never"], ...] = ("epoch",)
     """Where the agent's main network goes back: after each `epoch`, each `batch`, or
     `never`; several for the ablation."""
     network: Literal["cnn", "vgg16"] | None = None
@@ -143,15 +143,16 @@ class Config:
                 "`channels` and `width` should be above 0. "
                 f"Found {self.channels} and {self.width}."
             )
-        filled = self if self.epochs and self.psi else resolve(self)
-        if filled.epochs % self.eval_every:
+        if any(getattr(self, field) is None for field in SMALL):
+            resolve(self)  # is checked in its turn
+            return
+        if self.epochs % self.eval_every:
             raise ValueError(
                 "`epochs` should be a multiple of `eval_every`. "
-                f"Found {filled.epochs} and {self.eval_every}."
+                f"Found {self.epochs} and {self.eval_every}."
             )
-        if filled is self:
-            for variant in variants(self):
-                setting(self, variant)
+        for variant in variants(self):
+            setting(self, variant)
 
 
 SMOKE = {
@@ -166,11 +167,10 @@ SMOKE = {
 
 def resolve(config: Config) -> Config:
     """Fills in what depends on the source, and what `--smoke` makes small."""
-    small = SMOKE if config.smoke else {}
-    config = dataclasses.replace(config, **small)
     known: dict[str, Any] = SMALL if config.source in GROUPS else LARGE
     missing = {k: v for k, v in known.items() if getattr(config, k) is None}
-    return dataclasses.replace(config, **missing)
+    small = SMOKE if config.smoke else {}
+    return dataclasses.replace(config, **missing | small)
 
 
 def check(config: Config, problem: Problem) -> Config:

@@ -465,7 +465,10 @@ def test_defaults_follow_the_source(script):
     assert (digits.network, photographs.network) == ("cnn", "vgg16")
     assert photographs.rate == 0.1
     # The paper's 3e-4 over 200 epochs of 2,500 images in batches of 32.
-    assert photographs.weight_travel / (200 * (2500 // 32)) == pytest.approx(3e-4)
+    assert photographs.travel / (200 * (2500 // 32)) == pytest.approx(3e-4)
+    assert (digits.rate, digits.travel) == (0.02, 1.0)
+    chosen = script.Config(learning_rate=0.5, weight_travel=3.0)
+    assert (chosen.rate, chosen.travel) == (0.5, 3.0)
     assert script.choose_primaries(digits, 10) == (0, 2, 5, 7)
     assert script.choose_primaries(script.Config(primaries=(20, 1)), 20) == (19, 0)
 

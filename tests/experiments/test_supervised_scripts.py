@@ -448,7 +448,9 @@ def test_dense_delta_is_by_hand(scripts):
     np.testing.assert_allclose(found["auxiliary", "gcs [1 task]"], [-25.0, 0.0])
 
 
-@pytest.mark.parametrize("study", ["methods", "robustness"])
+@pytest.mark.parametrize(
+    "study", ["methods", pytest.param("robustness", marks=pytest.mark.slow)]
+)
 def test_dense_prediction_runs(dense, monkeypatch, tmp_path, study):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     if study == "robustness":
@@ -460,13 +462,14 @@ def test_dense_prediction_runs(dense, monkeypatch, tmp_path, study):
             "_robustness",
             lambda *args: [v for i, v in enumerate(whole(*args)) if i in (0, 1)],
         )
-    dense.main(["--smoke", "--study", study, "--out", str(tmp_path), "--quiet"])
+    words = ["--smoke", "--study", study, "--out", str(tmp_path), "--quiet"]
+    dense.main([*words, "--method", "autolambda-all"])
     folder = tmp_path / f"dense_{study}-smoke"
     text = (folder / "dense.md").read_text()
     assert "Δ_MTL" in text
     assert "noise" in text
     numbers = json.loads((folder / "dense.json").read_text())["results"]
-    assert len(numbers) == 3 + 2
+    assert len(numbers) == 3 + (1 if study == "methods" else 2)
     for name in ("dense", "weights"):
         assert picture(folder / f"{name}.png")[0] > 500
     if study == "robustness":

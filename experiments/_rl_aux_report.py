@@ -1,0 +1,141 @@
+"""What came of `rl_aux.py`: the table, the statements, the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _rl_aux_data import Problem
+from _rl_aux_figures import draw_ablation, draw_curves, draw_labels
+from _rl_aux_run import Trained, Variant
+
+from auxjax.run import (
+    machine,
+    mean_and_std,
+    mean_std,
+    print_table,
+    table_markdown,
+    write_json,
+)
+
+PAPER = {
+    "single": 71.864,
+    "human": 75.525,
+    "maxl": 75.983,
+    "rl": 76.186,
+    "wa-rl": 80.9,
+    "wa-maxl": 81.3,
+}
+"""Figures 4 and 6: test accuracy on CIFAR-100 in 20 superclasses, one run each."""
+LEARNED = ("maxl", "wa-maxl", "rl", "wa-rl")
+Results = Mapping[Variant, Trained]
+
+
+def table(config: Any, results: Results) -> list[dict[str, str]]:
+    """A row a training: the test set's scores, how labels are used, the time."""
+    rows = []
+    for variant, (curves, _, _) in results.items():
+        accuracy = curves.test["accuracy"]
+        row = {"method": variant.label, "accuracy": mean_std(accuracy[:, -1])}
+        if config.source == "cifar100":
+            plain = variant == Variant(variant.method)
+            paper = PAPER.get(variant.method) if plain else None
+            row["the paper"] = "" if paper is None else f"{paper:.1f}"
+        for name in ("precision", "recall", "f1"):
+            row[name] = mean_std(curves.test[name][:, -1])
+        row["best accuracy"] = mean_std(accuracy.max(axis=1))
+        use, none = curves.train["label_use"][:, -1], variant.method == "single"
+        row["label use"] = "-" if none else mean_std(use, digits=3)
+        seconds = curves.seconds
+        row["s an epoch"] = "-" if np.isnan(seconds) else f"{seconds:.2f}"
+        rows.append(row)
+    return rows
+
+
+def verdict(results: Results) -> list[str]:
+    """Each training against single-task, seed by seed; where label use was lowest."""
+    lines = []
+    alone = results.get(Variant("single"))
+    for variant, (curves, _, _) in results.items():
+        if alone is None or variant.method == "single":
+            continue
+        last = curves.test["accuracy"][:, -1]
+        gap = last - alone.curves.test["accuracy"][:, -1]
+        mean, std = mean_and_std(gap)
+        text = f"{variant.label} − single: {mean:+.2f}"
+        if len(gap) > 1:
+            text += f" ± {std / np.sqrt(len(gap)):.2f} (its standard error)"
+        lines.append(f"{text} points of accuracy.")
+    for variant, (curves, _, _) in results.items():
+        if variant.method in LEARNED:
+            lowest = curves.train["label_use"].min()
+            lines.append(
+                f"{variant.label}: label use was {lowest:.3f} at its lowest, over all "
+                "seeds and epochs (1: even, 0: one label a class)."
+            )
+    return lines
+
+
+def write(config: Any, problem: Problem, results: Results, folder: Path) -> None:
+    """Prints the table, and writes it, the numbers and the figures."""
+    rows, lines = table(config, results), verdict(results)
+    print_table(rows, "Test set of the main task, %")
+    print("\n".join(lines))
+    stem = folder / "rl_aux"
+    draw_curves(results, stem.with_suffix(".png"))
+    parts = [
+        "# Auxiliary labels that are generated",
+        _described(config, problem),
+        table_markdown(rows),
+        "\n".join(f"- {line}" for line in lines),
+        "![Accuracy and label use](rl_aux.png)",
+    ]
+    if len(config.aux_weight) > 1:
+        draw_ablation(results, folder / "weights.png")
+        parts.append("![Accuracy against the auxiliary weight](weights.png)")
+    learned = {v: x for v, x in results.items() if v.method in LEARNED}
+    if learned:
+        draw_labels(problem, learned, folder / "labels.png")
+        parts += [
+            "Test images by the label they were given, seed "
+            f"{config.first_seed}; rows are labels, in blocks of psi = "
+            f"{problem.hierarchy.psi} a class:",
+            "![Learned labels](labels.png)",
+        ]
+    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    found = {"config": config, "machine": machine(), "results": _numbers(results)}
+    write_json(stem.with_suffix(".json"), found)
+    print(f"Written to {folder}")
+
+
+def _described(config: Any, problem: Problem) -> str:
+    """The head of the table."""
+    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
+    kind = "The paper's data set."
+    if config.source not in ("cifar100", "cifar10", "svhn"):
+        kind = "**An analogue** of the paper's CIFAR-100 in 20 superclasses."
+    return (
+        f"{kind} {problem.described}; {config.network}, {config.seeds} seeds, "
+        f"{config.epochs} epochs, mean ± standard deviation over seeds. Scores are at "
+        "the end, in percent, precision, recall and F1 averaged over the classes; "
+        "`best accuracy` is the best epoch's, picked on the test set, as by the "
+        "paper's early stopping. Label use is the entropy of the labels inside a "
+        f"class as a share of its maximum. Machine: {facts}."
+    )
+
+
+def _numbers(results: Results) -> list[dict[str, Any]]:
+    """Each training's numbers, lists over seeds."""
+    return [
+        {
+            **variant._asdict(),
+            "epochs": curves.epochs.tolist(),
+            "test": {k: x[:, -1].tolist() for k, x in curves.test.items()},
+            "accuracies": curves.test["accuracy"].tolist(),
+            "label_use": curves.train["label_use"].tolist(),
+            "seconds_an_epoch": None if np.isnan(curves.seconds) else curves.seconds,
+        }
+        for variant, (curves, _, _) in results.items()
+    ]
