@@ -222,9 +222,10 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     for axis, model in zip(axes, models, strict=True):
         axis.axhline(1, color="0.6", linewidth=1)
         for name in names:
-            y = [r["ratio"] for r in rows if (r["model"], r["rule"]) == (model, name)]
+            own = [r for r in rows if (r["model"], r["rule"]) == (model, name)]
+            x, y = ([r[key] for r in own] for key in ("tasks", "ratio"))
             colour, dash = styles[name]
-            axis.plot(tasks, y, dash, color=colour, marker="o", ms=4, label=name)
+            axis.plot(x, y, dash, color=colour, marker="o", ms=4, label=name)
         axis.set(xscale="log", yscale="log", title=model.upper(), xlabel="tasks")
         axis.set_xticks(tasks, tasks)
         ticks = [0.1, 0.2, 0.5, 1, 2]

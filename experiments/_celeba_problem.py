@@ -25,7 +25,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
 
     Args:
       config: `network`, `width`, `dropout`, `weight_decay`, `learning_rate`, `epochs`,
-        `loader` and `weight_travel`.
+        `loader` and `travel`.
       split: the images; they stay on the host with `loader` "host".
       primary: the attribute that is the main task, and the only one evaluated; None:
         all are.
@@ -99,7 +99,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
         optimizer=functools.partial(optimizer, config),
         classification=tuple(range(len(names))),
         first_losses=(math.log(2),) * len(names),
-        travel=config.weight_travel,
+        travel=config.travel,
     )
 
 

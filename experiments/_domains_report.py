@@ -47,7 +47,8 @@ def delta(found: np.ndarray, single: np.ndarray) -> np.ndarray:
       >>> delta(np.array([[90.0, 50.0]]), np.array([[60.0, 80.0]]))
       array([6.25])
     """
-    return 100 * np.mean((found - single) / single, axis=-1)
+    base = np.where(single > 0, single, np.nan)  # of nothing there is no share
+    return 100 * np.mean((found - base) / base, axis=-1)
 
 
 def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:
@@ -101,7 +102,7 @@ def watched(results: Results) -> tuple[str | None, str | None]:
     """The method of either setting whose weights are shown: Auto-λ if it is there."""
 
     def choose(found, wanted):
-        learned = [m for m, c in found.items() if np.isfinite(c.weights).all()]
+        learned = [m for m, c in found.items() if np.ptp(c.weights) > 0]  # not NaN
         return wanted if wanted in learned else (learned[-1] if learned else None)
 
     helped = {method: curves for (_, method), curves in results.auxiliary.items()}

@@ -78,7 +78,7 @@ def _scaled(network: Any, problem: Problem) -> Network:
     mean, std = (np.reshape(x, shape) for x in (problem.mean, problem.std))
 
     def see(images):
-        return (images.astype(jnp.float32) / 255 - mean) / std
+        return (jnp.asarray(images).astype(jnp.float32) / 255 - mean) / std
 
     def init(key, images):
         return network.init(key, see(images))

@@ -29,6 +29,7 @@ PAPER = {
     "wa-maxl": 81.3,
 }
 """Figures 4 and 6: test accuracy on CIFAR-100 in 20 superclasses, one run each."""
+SCORES = ("accuracy", "precision", "recall", "f1")
 LEARNED = ("maxl", "wa-maxl", "rl", "wa-rl")
 Results = Mapping[Variant, Trained]
 
@@ -43,11 +44,13 @@ def table(config: Any, results: Results) -> list[dict[str, str]]:
             plain = variant == Variant(variant.method)
             paper = PAPER.get(variant.method) if plain else None
             row["the paper"] = "" if paper is None else f"{paper:.1f}"
-        for name in ("precision", "recall", "f1"):
+        for name in SCORES[1:]:
             row[name] = mean_std(curves.test[name][:, -1])
         row["best accuracy"] = mean_std(accuracy.max(axis=1))
         use, none = curves.train["label_use"][:, -1], variant.method == "single"
         row["label use"] = "-" if none else mean_std(use, digits=3)
+        hard = curves.test.get("label_use")
+        row["on test"] = "-" if hard is None else mean_std(hard[:, -1], digits=3)
         seconds = curves.seconds
         row["s an epoch"] = "-" if np.isnan(seconds) else f"{seconds:.2f}"
         rows.append(row)
@@ -70,10 +73,11 @@ def verdict(results: Results) -> list[str]:
         lines.append(f"{text} points of accuracy.")
     for variant, (curves, _, _) in results.items():
         if variant.method in LEARNED:
-            lowest = curves.train["label_use"].min()
+            use = curves.train["label_use"].mean(axis=1)
             lines.append(
-                f"{variant.label}: label use was {lowest:.3f} at its lowest, over all "
-                "seeds and epochs (1: even, 0: one label a class)."
+                f"{variant.label}: label use {mean_std(use, digits=3)}, mean over "
+                f"training; at its lowest {curves.train['label_use'].min():.3f}, over "
+                "all seeds and epochs (1: even, 0: one label a class)."
             )
     return lines
 
@@ -132,9 +136,10 @@ def _numbers(results: Results) -> list[dict[str, Any]]:
         {
             **variant._asdict(),
             "epochs": curves.epochs.tolist(),
-            "test": {k: x[:, -1].tolist() for k, x in curves.test.items()},
+            "test": {k: curves.test[k][:, -1].tolist() for k in SCORES},
             "accuracies": curves.test["accuracy"].tolist(),
             "label_use": curves.train["label_use"].tolist(),
+            "label_use_on_test": curves.test.get("label_use", np.empty(0)).tolist(),
             "seconds_an_epoch": None if np.isnan(curves.seconds) else curves.seconds,
         }
         for variant, (curves, _, _) in results.items()

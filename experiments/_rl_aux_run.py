@@ -20,6 +20,7 @@ from auxjax.labelling import (
     LabellingConfig,
     Method,
     MethodState,
+    label_use,
     make_method,
 )
 from auxjax.rl import PPOConfig
@@ -169,24 +170,28 @@ class Advance:
 
     def __init__(self, config, problem: Problem, told, method: Method, main):
         """Describes the program; nothing is compiled yet."""
-        self._data = jax.tree.map(jnp.asarray, (problem.train, problem.test))
+        test = (problem.test.images, problem.test.labels)
+        self._data = jax.tree.map(jnp.asarray, (problem.train, test))
         self._compiled: Any = None
         self._spent: list[float] = []
         self._epochs = config.eval_every
-        epoch = method.epoch
+        blocks, epoch = problem.hierarchy, method.epoch
         if problem.augment:
             epoch = augmented(problem, told, method, main)
 
         def one(state, data, test):
+            images, labels = test
             state, metrics = jax.lax.scan(
                 lambda s, _: epoch(s, data), state, length=config.eval_every
             )
             mean = jax.tree.map(jnp.mean, metrics)._asdict()
-            size = min(EVALUATED, len(test.labels))
-            logits = in_batches(
-                lambda images: method.predict(state, images), test.images, size
-            )
-            found = scores(logits, test.labels)
+            size = min(EVALUATED, len(labels))
+            logits = in_batches(lambda x: method.predict(state, x), images, size)
+            found = scores(logits, labels)
+            if told.method not in ("single", "human"):
+                given = in_batches(lambda part: method.labels(state, *part), test, size)
+                counts = jnp.sum(jax.nn.one_hot(given, blocks.num_labels), axis=0)
+                found["label_use"] = label_use(counts, blocks)
             return state, {"epoch": state.epoch, "train": mean, "test": found}
 
         self._program = jax.jit(over_seeds(one))

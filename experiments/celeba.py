@@ -86,9 +86,10 @@ class Config(Training):
     """How much of each parameter is added to its gradient."""
     dropout: float = 0.5
     """Share of the trunk's features that a training step does not see."""
-    weight_travel: float = 4.0
+    weight_travel: float | None = None
     """How far Adam may move a learned weight in all: its rate is this over the number
-    of steps."""
+    of steps. By default 4 for `resnet18`, and 1 for `cnn`: in a short training larger
+    steps make a weight negative before it has learned anything."""
 
     def __post_init__(self):
         """Checks what the command line said."""
@@ -105,10 +106,9 @@ class Config(Training):
                     f"`{field}` should name each once. Found {' '.join(names)}."
                 )
         for field in ("width", "weight_travel", "learning_rate"):
-            if not getattr(self, field) > 0:
-                raise ValueError(
-                    f"`{field}` should be above 0. Found {getattr(self, field)}."
-                )
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{field}` should be above 0. Found {value}.")
         if not (0 <= self.dropout < 1 and self.weight_decay >= 0 and self.size >= 8):
             raise ValueError(
                 "`dropout` should be in [0, 1), `weight_decay` at least 0 and `size` "
@@ -120,6 +120,13 @@ class Config(Training):
         if self.network == "auto":
             chosen = "resnet18" if self.source == "celeba" else "cnn"
             object.__setattr__(self, "network", chosen)
+
+    @property
+    def travel(self) -> float:
+        """How far Adam may move a learned weight."""
+        if self.weight_travel is not None:
+            return self.weight_travel
+        return 4.0 if self.network == "resnet18" else 1.0
 
 
 SMOKE = {

@@ -22,12 +22,14 @@ arXiv 1901.08933.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import _rl_aux_report as report
+import jax
 from _rl_aux_data import GROUPS, Problem, Source, read
 from _rl_aux_run import setting, train, variants
 from _training import choose_folder, say
@@ -160,7 +162,7 @@ SMOKE = {
     "epochs": 2,
     "eval_every": 1,
     "train_size": 300,
-    "channels": (4, 4),
+    "channels": (4,),
     "ppo_epochs": 2,
 }
 
@@ -205,11 +207,22 @@ def agents(config: Config) -> bool:
     return bool({"rl", "wa-rl"} & set(config.method))
 
 
+@contextlib.contextmanager
+def quick_compilation(wanted: bool) -> Iterator[None]:
+    """Programs that run for a second need not be optimised for ten."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", wanted or before)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method, then says what came out."""
     config = resolve(parse(Config, description=__doc__, args=args))
     use_compilation_cache()
-    with plain_errors():
+    with plain_errors(), quick_compilation(config.smoke):
         problem = read(config.source, config.data_dir, config.psi, config.train_size)
         config = check(config, problem)
         folder = choose_folder(config, "rl_aux")

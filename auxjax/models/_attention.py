@@ -27,7 +27,7 @@ class AttendedTrunk(nn.Module):
         design = dataclasses.replace(self.design, bottleneck=True)
         self.backbone = Trunk(self.design)
         self.encoders = [
-            Block(design, self.design.features(stage + 1) // 4, project=True)
+            Block(design, max(1, self.design.features(stage + 1) // 4), project=True)
             for stage in range(3)
         ]
 
@@ -62,7 +62,7 @@ class Attention(nn.Module):
             if attended is not None:
                 x = jnp.concatenate([before, attended], axis=-1)
             for name, channels, last in (
-                ("squeeze", out // 4, nn.relu),
+                ("squeeze", max(1, out // 4), nn.relu),
                 ("mask", out, nn.sigmoid),
             ):
                 x = ConvNorm(

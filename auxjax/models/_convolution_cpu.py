@@ -24,7 +24,7 @@ Pads = tuple[tuple[int, int], tuple[int, int]]
 
 def convolve_cpu(images, kernel, strides: Sequence[int], padding, dilation):
     """`[B, H, W, I]` and `[h, w, I, O]` to `[B, H2, W2, O]`, as `convolve`."""
-    if any(getattr(jax.typeof(x), "vma", None) for x in (images, kernel)):
+    if jax.sharding.get_abstract_mesh().manual_axes:
         # Inside `shard_map` JAX keeps track of what differs between devices, but of
         # its own operations only.
         return convolve_patches(images, kernel, strides, padding, dilation)

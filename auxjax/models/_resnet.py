@@ -262,7 +262,8 @@ class Trunk(nn.Module):
                     project=grows,
                     name=f"stage{stage + 1}_block{block + 1}",
                 )(x, train=train)
-            pairs.append((before, x))
+            # What comes before a stage's only block has another size.
+            pairs.append((x if blocks == 1 else before, x))
         return pairs
 
     def _stem(self, images, train):

@@ -19,6 +19,7 @@ import time
 
 import gymnasium
 import numpy as np
+import stable_baselines3
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.policies import MultiInputActorCriticPolicy
@@ -47,13 +48,11 @@ class Main(nn.Module):
     """The main network: a trunk with two heads."""
 
     def __init__(self, sizes):
-        """Builds it for 8-bit images."""
+        """Builds it."""
         super().__init__()
         self.trunk = trunk(sizes)
         self.primary = nn.Linear(sizes["features"], sizes["classes"])
-        self.auxiliary = nn.Linear(
-            sizes["features"], sizes["classes"] * sizes["psi"]
-        )
+        self.auxiliary = nn.Linear(sizes["features"], sizes["classes"] * sizes["psi"])
 
     def forward(self, images):
         """Both tasks' logits."""
@@ -193,7 +192,8 @@ def make(images, labels, sizes):
         n_steps=min(steps, sizes["rollout_batches"] * sizes["batch_size"]),
         batch_size=sizes["minibatch_size"],
         n_epochs=sizes["ppo_epochs"],
-        ent_coef=0.01,
+        learning_rate=sizes["ppo_learning_rate"],
+        ent_coef=sizes["ppo_entropy"],
         policy_kwargs={
             "sizes": sizes,
             "features_extractor_class": Features,
@@ -230,8 +230,11 @@ def main():
     alternate = make(images, labels, json.loads(sys.argv[2]))
     for line in sys.stdin:
         torch.set_num_threads(json.loads(line)["threads"])
-        answer = alternate() | {"torch": torch.__version__}
-        print(json.dumps(answer), flush=True)
+        versions = {
+            "torch": torch.__version__,
+            "stable_baselines3": stable_baselines3.__version__,
+        }
+        print(json.dumps(alternate() | versions), flush=True)
 
 
 if __name__ == "__main__":

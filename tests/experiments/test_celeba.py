@@ -437,6 +437,11 @@ def test_a_primary_that_is_none_is_said_at_once(
 def test_defaults_follow_the_source(script):
     assert script.Config().network == "cnn"
     assert script.Config(source="celeba").network == "resnet18"
+    travels = [
+        script.Config(**options).travel
+        for options in ({}, {"source": "celeba"}, {"weight_travel": 2.0})
+    ]
+    assert travels == [1.0, 4.0, 2.0]
     names = [f"attribute {i}" for i in range(40)]
     assert script.choose_primaries(script.Config(), names) == (0, 13, 26)
     wanted = script.Config(primaries=("attribute 7",))

@@ -330,6 +330,7 @@ def test_delta_against_single(report, results):
     # One of four domains gains a tenth.
     gain = report.delta(found, report.accuracies(results, "single"))
     np.testing.assert_allclose(gain, [2.5, 2.5])
+    assert np.isnan(report.delta(np.ones((1, 2)), np.array([[0.0, 1.0]]))).all()
     rows = report.multi_table(results, paper=False)
     assert [row["Δ, %"] for row in rows] == ["0", "2.50 ± 0.00"]
     assert rows[0]["mean accuracy, %"] == "62.5 ± 3.5"  # 65 and 60

@@ -1,5 +1,6 @@
 import inspect
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -28,16 +29,34 @@ def shapes(model, images):
     return params, {task: x.shape for task, x in out.items()}
 
 
+def drawn(shapes):
+    """Numbers for a tree of shapes by NumPy: drawing by JAX takes long to compile."""
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        name = path[-1].key
+        if name in ("scale", "var"):
+            return jnp.ones(leaf.shape)
+        wide = math.prod(leaf.shape[:-1]) if name == "kernel" else math.inf
+        return jnp.asarray(rng.normal(size=leaf.shape) * (2 / wide) ** 0.5, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def make_small(make, tasks, biased, **options):
+    """A model, its parameters and state, and images."""
+    model = make(tasks, backbone="tiny", **options)
+    images = jax.random.normal(jax.random.key(1), (2, 16, 24, 3))
+    params, state = drawn(jax.eval_shape(model.init, jax.random.key(0), images))
+    head = params["heads"][biased]
+    # So narrow a network predicts a zero here and there, which has no direction.
+    head.get("decoder", head)["out"]["bias"] = 1 + jnp.arange(1.0 * tasks[biased])
+    return model, params, state, images
+
+
 @pytest.fixture(params=[split_dense, mtan_dense], ids=["split", "mtan"])
 def small(request):
-    tasks = {"seg": 4, "normal": 3}
-    model = request.param(tasks, backbone="small", width=1 / 8)
-    images = jax.random.normal(jax.random.key(1), (2, 16, 24, 3))
-    params, state = model.init(jax.random.key(0), images)
-    head = params["heads"]["normal"]
-    # So narrow a network predicts a zero here and there, which has no direction.
-    head.get("decoder", head)["out"]["bias"] = jnp.array([1.0, 2.0, 3.0])
-    return model, params, state, images
+    return make_small(request.param, {"seg": 4, "normal": 3}, "normal")
 
 
 def head_parameters(inputs, out):
@@ -89,7 +108,7 @@ def test_parameters_of_attention_counted_by_hand():
 
 
 @FORMS
-@pytest.mark.parametrize("backbone", ["resnet18", "small"])
+@pytest.mark.parametrize("backbone", ["resnet18", "small", "tiny"])
 def test_any_size_of_image(make, backbone):
     for size in ((64, 64), (33, 50)):
         model = make({"seg": 5}, backbone=backbone)
@@ -100,12 +119,11 @@ def test_any_size_of_image(make, backbone):
 def test_predictions_and_gradients(small):
     model, params, state, images = small
 
-    def loss(params, state, train):
-        out, moved = model.apply(params, state, images, train=train)
+    def loss(params):
+        out, moved = model.apply(params, state, images, train=True)
         return jnp.sum(out["seg"] ** 2), (out, moved)
 
-    step = jax.jit(jax.grad(loss, has_aux=True), static_argnums=2)
-    gradient, (out, moved) = step(params, state, True)
+    gradient, (out, moved) = jax.jit(jax.grad(loss, has_aux=True))(params)
     assert {task: x.shape for task, x in out.items()} == {
         "seg": (2, 16, 24, 4),
         "normal": (2, 16, 24, 3),
@@ -122,16 +140,16 @@ def test_predictions_and_gradients(small):
 
     changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state, moved)
     assert all(jax.tree.leaves(changed))
-    _, (_, same) = step(params, state, False)
+    _, same = jax.jit(lambda *args: model.apply(*args, train=False))(
+        params, state, images
+    )
     jax.tree.map(np.testing.assert_array_equal, state, same)
 
 
 def test_which_tasks_are_made_unit_vectors():
-    images = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
-    model = split_dense(
-        {"normal": 3, "flow": 2}, backbone="small", width=1 / 16, normalise=("flow",)
+    model, params, state, images = make_small(
+        split_dense, {"normal": 3, "flow": 2}, "flow", normalise=("flow",)
     )
-    params, state = jax.jit(model.init)(jax.random.key(0), images)
     out, _ = jax.jit(lambda *args: model.apply(*args, train=True))(
         params, state, images
     )

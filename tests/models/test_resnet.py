@@ -83,12 +83,11 @@ def test_training_moves_the_state_and_evaluation_does_not(name):
     images = jax.random.normal(jax.random.key(1), (4, 8, 8, 2))
     params, state = jax.jit(model.init)(jax.random.key(0), images)
 
-    def loss(params, train):
-        out, moved = model.apply(params, state, images, train=train)
+    def loss(params):
+        out, moved = model.apply(params, state, images, train=True)
         return jnp.sum(out**2), (out, moved)
 
-    step = jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)
-    gradient, (out, moved) = step(params, True)
+    gradient, (out, moved) = jax.jit(jax.grad(loss, has_aux=True))(params)
     assert out.shape == (4, 3)
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert jnp.all(jnp.isfinite(leaf)), path
@@ -96,7 +95,9 @@ def test_training_moves_the_state_and_evaluation_does_not(name):
             assert jnp.any(leaf != 0), path
     changed = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state, moved)
     assert all(jax.tree.leaves(changed))
-    _, (_, same) = step(params, False)
+    _, same = jax.jit(lambda *args: model.apply(*args, train=False))(
+        params, state, images
+    )
     jax.tree.map(np.testing.assert_array_equal, state, same)
 
 
