@@ -10,6 +10,7 @@ from _domains_data import block_means
 from scipy import ndimage
 
 from auxjax import data
+from auxjax.run import reading
 
 AttributeSource = Literal["celeba", "digits40"]
 
@@ -27,10 +28,13 @@ def load_attributes(
 ) -> tuple[Split, str]:
     """The pictures, and what they are."""
     if source == "celeba":
-        split = Split(*data.celeba(data_dir, size))
+        with reading():
+            split = Split(*data.celeba(data_dir, size))
         described = f"CelebA, {size}x{size}"
     else:
-        whole = digits40(*data.mnist_5000())
+        with reading():
+            found = data.mnist_5000()
+        whole = digits40(*found)
         split = Split(
             *(part._replace(images=block_means(part.images, shrink)) for part in whole)
         )

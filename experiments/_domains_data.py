@@ -12,6 +12,7 @@ from _sources import NAMES, load
 
 from auxjax import data
 from auxjax.models import resize
+from auxjax.run import reading
 
 DomainSource = Literal["digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100"]
 ITSELF, SAME_CLASSES, SAME_LOOK, NEITHER = (
@@ -119,7 +120,9 @@ def cifar100_domains(data_dir: Path | None) -> tuple[Domains, Domains]:
     domains = tuple(Domain(name, name, "") for name in names)
     random = np.random.default_rng(0)
     found = []
-    for images in data.cifar100(data_dir):
+    with reading():
+        found = data.cifar100(data_dir)
+    for images in found:
         parts = [(x.images, x.labels) for x in data.cifar100_domains(images)]
         counts = sorted({len(labels) for _, labels in parts})
         if len(counts) > 1:

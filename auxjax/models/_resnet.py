@@ -44,10 +44,10 @@ class Design:
     bottleneck: bool
     blocks: tuple[int, int, int, int]
     channels: tuple[int, int, int, int] = (64, 128, 256, 512)
-    stem: Stem = "imagenet"
-    dilate: tuple[bool, bool, bool] = (False, False, False)
+    stem: str = "imagenet"
+    dilate: tuple[bool, ...] = (False, False, False)
     width: float = 1.0
-    norm: Norm = "batch"
+    norm: Any = "batch"
     dtype: Any = jnp.float32
 
     def __post_init__(self):

@@ -112,17 +112,18 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(images)
+        wide = jnp.promote_types(self.dtype, jnp.float32)
         if self.norm == "batch":
             layer = nn.BatchNorm(
-                not train, momentum=0.9, epsilon=1e-5, dtype=self.dtype, name="norm"
+                not train, momentum=0.9, epsilon=1e-5, dtype=wide, name="norm"
             )
         else:
             layer = nn.GroupNorm(
                 math.gcd(self.features, 32),
                 epsilon=1e-5,
                 reduction_axes=(-3, -2, -1),
-                dtype=self.dtype,
+                dtype=wide,
                 name="norm",
             )
-        images = layer(images)
+        images = layer(images.astype(wide)).astype(self.dtype)
         return images if self.activation is None else self.activation(images)

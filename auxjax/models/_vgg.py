@@ -104,7 +104,7 @@ def vgg16(
                 f"`head` should be None, 'own' or below {len(models)}. Found {head!r}."
             )
         features, state = trunk.apply(params["trunk"], state, images, train=train)
-        if head not in (None, "own"):
+        if isinstance(head, int):
             return models[head].apply(params["heads"][head], features), state
         logits = tuple(
             model.apply(params["heads"][i], features[i] if head == "own" else features)

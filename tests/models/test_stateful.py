@@ -51,9 +51,9 @@ def test_group_statistics_are_each_images_own():
 
 
 def test_an_unknown_norm_is_refused():
-    for make in (lambda norm: vgg16([2], norm=norm), lambda n: resnet18(norm=n)):
+    for make, *args in ((vgg16, [2]), (resnet18,)):
         with pytest.raises(ValueError, match="`norm` should be 'batch' or 'group'"):
-            inspect.unwrap(make)("layer")
+            inspect.unwrap(make)(*args, norm="layer")
 
 
 def test_it_trains_by_the_supervised_step():
