@@ -4,9 +4,11 @@
 
 PEER is a virtual environment with PyTorch, see `peers/torch_cnn.py`. Both sides train
 the same network (two 3×3 convolutions with 2×2 max pooling, a hidden layer) by SGD on
-one batch, and take turns; the ratio is the median of the ratios within a turn. Writes
-`benchmarks/results/images.md` and `.json`, and ends with an error where we train on
-fewer than 0.8 times PyTorch's images.
+one batch, and take turns; the ratio is the median of the ratios within a turn. Ours is
+timed step by step and as one scan, which is how `auxjax.supervised` runs an epoch: step
+by step the system hands out the temporary memory anew each time. Writes
+`benchmarks/results/images.md` and `.json`, and ends with an error where the scan trains
+on fewer than 0.8 times PyTorch's images.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ import optax
 from _ratios import RESULTS
 
 from auxjax.models import cnn
-from auxjax.models._convolution import Implementation
 from auxjax.run import (
     machine,
     parse,
@@ -41,10 +42,11 @@ from auxjax.run import (
 PROMISED = 0.8  # times PyTorch's images a second
 PAUSE = 0.25  # seconds before our turn: OpenMP's threads spin on for 0.2 after a step
 PEER = Path(__file__).parent / "peers" / "torch_cnn.py"
-FORMS: tuple[tuple[str, Implementation], ...] = (
-    ("auto", "auto"),
-    ("lax.conv", "conv"),
-)
+FORMS: dict[str, Any] = {
+    "auto": "auto",
+    "patches": "patches",
+    "lax.conv": "conv",
+}
 WAYS = ("one by one", "in a scan")
 
 
@@ -97,7 +99,7 @@ def make_runs(config: Config) -> tuple[dict[tuple[str, str], Callable], int]:
     images = jax.random.normal(jax.random.key(0), (config.batch, 28, 28, 1))
     labels = jax.random.randint(jax.random.key(1), (config.batch,), 0, 10)
     optimizer, runs, size = optax.sgd(1e-3), {}, 0
-    for name, implementation in FORMS:
+    for name, implementation in FORMS.items():
         model = cnn(10, implementation=implementation)
         params = jax.jit(model.init)(jax.random.key(2), images)
         size = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -192,11 +194,12 @@ def printed(rows: Sequence[dict]) -> list[dict]:
 
 
 def broken_promises(rows: Sequence[dict]) -> list[str]:
-    """Where the default convolution trains on too few images."""
+    """Where the default convolution trains on too few images, in a scan."""
     return [
-        f"{row['steps']}: {row['ratio']:.2f} times PyTorch's images a second"
+        f"{row['ratio']:.2f} times PyTorch's images a second"
         for row in rows
-        if row["convolution"] == "auto" and row["ratio"] < PROMISED
+        if (row["convolution"], row["steps"]) == ("auto", WAYS[1])
+        and row["ratio"] < PROMISED
     ]
 
 

@@ -121,8 +121,8 @@ def cifar100_domains(data_dir: Path | None) -> tuple[Domains, Domains]:
     random = np.random.default_rng(0)
     found = []
     with reading():
-        found = data.cifar100(data_dir)
-    for images in found:
+        halves = data.cifar100(data_dir)
+    for images in halves:
         parts = [(x.images, x.labels) for x in data.cifar100_domains(images)]
         counts = sorted({len(labels) for _, labels in parts})
         if len(counts) > 1:

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-
-Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def convolve_cpu(images, kernel, strides: Sequence[int], padding, dilation):
@@ -173,7 +172,7 @@ def _primitive(name: str, run, batch, *transposes) -> Primitive:
 
     def shape(*args, **how):
         out = jax.eval_shape(functools.partial(run, **how), *args)
-        return jax.core.ShapedArray(out.shape, out.dtype)
+        return ShapedArray(out.shape, out.dtype)
 
     primitive.def_abstract_eval(shape)
     mlir.register_lowering(primitive, mlir.lower_fun(run, multiple_results=False))

@@ -102,8 +102,9 @@ def resnet18(
         >>> import jax, jax.numpy as jnp
         >>> model = resnet18(10, stem="cifar", width=1 / 16)
         >>> images = jnp.zeros((2, 8, 8, 3))
-        >>> params, state = model.init(jax.random.key(0), images)
-        >>> logits, state = model.apply(params, state, images, train=True)
+        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+        >>> train = lambda *args: model.apply(*args, train=True)
+        >>> logits, state = jax.eval_shape(train, params, state, images)
         >>> logits.shape
         (2, 10)
 

@@ -112,7 +112,8 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="conv",
         )(images)
-        wide = jnp.promote_types(self.dtype, jnp.float32)
+        with jax.numpy_dtype_promotion("standard"):
+            wide = jnp.promote_types(self.dtype, jnp.float32)
         if self.norm == "batch":
             layer = nn.BatchNorm(
                 not train, momentum=0.9, epsilon=1e-5, dtype=wide, name="norm"
