@@ -3,7 +3,7 @@
     python benchmarks/labelling.py --peer-python PEER/bin/python
 
 PEER is a virtual environment for the peer alone; see `peers/sb3_rl_aux.py`. Both sides
-do the whole alternation on scikit-learn's digits with the same small CNN: an epoch in
+do the whole alternation on scikit-learn's digits with the same network: an epoch in
 which the agent labels, the main network learns from it and PPO updates the agent, then
 an epoch in which the main network learns from the agent's deterministic labels. An
 image counts once for both. Ours and the peer's take turns, and the ratio is the median
@@ -38,12 +38,13 @@ from auxjax.labelling import (
     make_method,
     many_headed,
 )
-from auxjax.models import cnn, linear_head
+from auxjax.models import Model, cnn, encoder, linear_head
 from auxjax.run import machine, parse, print_table, table_markdown, write_json
 
-PROMISED = 20.0  # times the peer's images a second, one seed
+PROMISED = 20.0  # times the peer's images a second, with one seed and `small`
 PEER = Path(__file__).parent / "peers" / "sb3_rl_aux.py"
 CLASSES, PSI, HIDDEN, FEATURES = 4, 3, 64, 64
+SMALL, CNN = (16,), (8, 16)  # filters
 OURS = {1: "auxjax, 1 seed", 5: "auxjax, 5 seeds"}
 THEIRS = "stable-baselines3 and PyTorch"
 
@@ -54,18 +55,28 @@ class Config:
 
     peer_python: str = ""
     """A Python that has stable-baselines3 and PyTorch; empty: ours alone."""
-    channels: tuple[int, ...] = (8, 16)
-    """Filters of the CNN's convolutions, of the main network and of the agent."""
+    networks: tuple[str, ...] = ("small", "cnn")
+    """Of the main task and of the agent: `small` is a convolution of 16 filters and a
+    layer of 64 units, `cnn` two convolutions with pooling and two such layers."""
     turns: int = 5
     """How often either side is timed."""
     seconds: float = 2.0
-    """How long ours is timed in a turn."""
+    """How long ours is timed in a turn, at least."""
     threads: tuple[int, ...] = (1, 2)
     """The numbers of threads that the peer tries."""
     out: Path = RESULTS
     """The folder for the table and the numbers."""
     smoke: bool = False
     """Few images, one turn, one pass of PPO; promises nothing."""
+
+    def __post_init__(self):
+        """Checks what the command line said."""
+        if unknown := set(self.networks) - {"small", "cnn"}:
+            raise ValueError(
+                f"`networks` should be of small and cnn. Found {sorted(unknown)}."
+            )
+        if self.turns < 1 or min(self.threads, default=0) < 1:
+            raise ValueError("`turns` and `threads` should be at least 1.")
 
 
 def read(config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -85,17 +96,23 @@ def told(config: Config) -> LabellingConfig:
     return setting
 
 
+def trunk(network: str, side: int) -> Model:
+    """From 8-bit images to 64 features; the peer has the same in PyTorch."""
+    if network == "small":
+        return encoder((side, side, 1), features=FEATURES, channels=SMALL[0])
+    return cnn(FEATURES, channels=CNN, hidden=HIDDEN, relu_out=True)
+
+
 class Ours:
     """The alternation as one compiled program."""
 
-    def __init__(self, config: Config, images, labels, seeds: int):
+    def __init__(self, config: Config, network: str, images, labels, seeds: int):
         """Compiles it, and goes through it once."""
+        side = images.shape[1]
         blocks, setting = hierarchy(CLASSES, PSI), told(config)
         heads = (linear_head(CLASSES), linear_head(blocks.num_labels))
         of_agent = (linear_head(blocks.num_labels, scale=0.01), linear_head(1))
-        networks = [
-            many_headed(self._trunk(config), *given) for given in (heads, of_agent)
-        ]
+        networks = [many_headed(trunk(network, side), *x) for x in (heads, of_agent)]
         method = make_method(setting, blocks, *networks)
         self._data = LabelData(jnp.asarray(images, jnp.float32) / 255, labels)
         self.images = len(labels) // setting.batch_size * setting.batch_size * seeds
@@ -111,10 +128,6 @@ class Ours:
         self.compile_seconds = time.perf_counter() - begin
         self._state = self._step(self._state, self._data)
 
-    @staticmethod
-    def _trunk(config: Config):
-        return cnn(FEATURES, channels=config.channels, hidden=HIDDEN, relu_out=True)
-
     def __call__(self, seconds: float) -> float:
         """Images a second."""
         jax.block_until_ready(self._state)
@@ -129,10 +142,10 @@ class Ours:
 class Peer:
     """stable-baselines3 in a process of its own, one alternation a question."""
 
-    def __init__(self, config: Config, images, labels, folder: Path):
+    def __init__(self, config: Config, network: str, images, labels, folder: Path):
         """Starts it, and finds the best number of threads after a warm-up."""
         np.savez(folder / "digits.npz", images=images, labels=labels)
-        sizes = json.dumps(sizes_of(config, images))
+        sizes = json.dumps(sizes_of(config, network, images))
         command = [config.peer_python, str(PEER), str(folder / "digits.npz"), sizes]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
@@ -165,12 +178,13 @@ class Peer:
         self._process.communicate()
 
 
-def sizes_of(config: Config, images: np.ndarray) -> dict[str, Any]:
+def sizes_of(config: Config, network: str, images: np.ndarray) -> dict[str, Any]:
     """What the peer has to know to do the same."""
     setting = told(config)
     return {
+        "network": network,
         "side": images.shape[1],
-        "channels": config.channels,
+        "channels": SMALL if network == "small" else CNN,
         "hidden": HIDDEN,
         "features": FEATURES,
         "classes": CLASSES,
@@ -186,12 +200,13 @@ def sizes_of(config: Config, images: np.ndarray) -> dict[str, Any]:
     }
 
 
-def measure(config: Config) -> tuple[dict[str, list[float]], dict[str, Any]]:
+def measure(config: Config, network: str) -> tuple[dict[str, list[float]], dict]:
     """Images a second of either side, turn by turn; and what else there is to know."""
     images, labels = read(config)
-    ours = {name: Ours(config, images, labels, n) for n, name in OURS.items()}
+    ours = {n: Ours(config, network, images, labels, k) for k, n in OURS.items()}
     facts: dict[str, Any] = {
-        "compile_seconds": {name: x.compile_seconds for name, x in ours.items()}
+        "sizes": sizes_of(config, network, images),
+        "compile_seconds": {name: x.compile_seconds for name, x in ours.items()},
     }
     measures: dict[str, Callable[[], float]] = {
         name: lambda run=run: run(config.seconds) for name, run in ours.items()
@@ -199,28 +214,30 @@ def measure(config: Config) -> tuple[dict[str, list[float]], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         peer = None
         if config.peer_python:
-            peer = Peer(config, images, labels, Path(folder))
+            peer = Peer(config, network, images, labels, Path(folder))
             measures[THEIRS] = peer
         found: dict[str, list[float]] = {name: [] for name in measures}
         for _ in range(config.turns):
             for name, run in measures.items():
                 found[name].append(run())
         if peer is not None:
-            facts |= {"peer_threads": peer.threads, **peer.versions}
+            facts["peer"] = {"threads": peer.threads, **peer.versions}
             peer.close()
     return found, facts
 
 
-def table(found: dict[str, list[float]]) -> list[dict[str, Any]]:
+def table(network: str, found: dict[str, list[float]]) -> list[dict[str, Any]]:
     """A row a side: images a second, and the ratio to the peer's.
 
     Example:
-      >>> table({"auxjax, 1 seed": [90.0, 80.0], THEIRS: [3.0, 2.0]})[0]["ratio"]
-      35.0
+      >>> table("small", {"auxjax, 1 seed": [90.0, 80.0], THEIRS: [3.0, 2.0]})[0]
+      {'network': 'small', 'program': 'auxjax, 1 seed', 'images/s': 85, 'from': 80,
+       'to': 90, 'ratio': 35.0}
     """
     theirs = found.get(THEIRS)
     return [
         {
+            "network": network,
             "program": name,
             "images/s": round(float(np.median(values))),
             "from": round(min(values)),
@@ -238,35 +255,37 @@ def broken_promises(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [
         f"{row['program']}: {row['ratio']} times the peer's speed, not {PROMISED:g}"
         for row in rows
-        if row["program"] == OURS[1]
+        if (row["network"], row["program"]) == ("small", OURS[1])
         and row["ratio"] is not None
         and row["ratio"] < PROMISED
     ]
 
 
-def write(config: Config, words: Sequence[str], rows, found, facts) -> None:
+def write(config: Config, words: Sequence[str], rows, turns, facts) -> None:
     """The table and the numbers."""
     config.out.mkdir(parents=True, exist_ok=True)
     shown = ["PEER/bin/python" if w == config.peer_python else w for w in words]
     command = shlex.join(["python", "benchmarks/labelling.py", *shown])
-    sizes = sizes_of(config, read(config)[0])
-    numbers = {"command": command, "machine": machine(), "sizes": sizes, **facts}
-    write_json(config.out / "labelling.json", numbers | {"rows": rows, "turns": found})
+    numbers = {"command": command, "machine": machine(), "networks": facts}
+    write_json(config.out / "labelling.json", numbers | {"rows": rows, "turns": turns})
     described = ", ".join(f"{key} {value}" for key, value in machine().items())
+    sizes = next(iter(facts.values()))["sizes"]
     lines = [
         "# RL-AUX against stable-baselines3 around PyTorch",
         "Images a second over the whole alternation (an epoch of the agent, an epoch "
         f"of the main network), medians over {config.turns} turns; one image a step of "
-        "a Gymnasium environment on the peer's side. Digits 8x8, a CNN of "
-        f"{' and '.join(map(str, config.channels))} filters, batches of "
-        f"{sizes['batch_size']}, PPO with {sizes['ppo_epochs']} passes in minibatches "
-        f"of {sizes['minibatch_size']}.",
+        f"a Gymnasium environment on the peer's side. Digits {sizes['side']}x"
+        f"{sizes['side']}, batches of {sizes['batch_size']}, PPO with "
+        f"{sizes['ppo_epochs']} passes in minibatches of {sizes['minibatch_size']}. "
+        f"`small`: a 3x3 convolution of {SMALL[0]} filters, {FEATURES} units; `cnn`: "
+        f"two of {CNN[0]} and {CNN[1]} with pooling, twice {FEATURES} units.",
         f"    {command}",
-        f"Machine: {described}. Peer: "
-        + ", ".join(f"{k} {v}" for k, v in facts.items() if k != "compile_seconds")
-        + ".",
-        table_markdown(rows, missing="-"),
+        f"Machine: {described}.",
     ]
+    for network, known in facts.items():
+        peer = ", ".join(f"{k} {v}" for k, v in known.get("peer", {}).items())
+        lines += [f"Peer with `{network}`: {peer}."] if peer else []
+    lines.append(table_markdown(rows, missing="-"))
     (config.out / "labelling.md").write_text("\n\n".join(lines))
     print(f"Written to {config.out}")
 
@@ -277,11 +296,13 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(Config, description=__doc__, args=words)
     if config.smoke:
         config = dataclasses.replace(config, turns=1, seconds=0.1)
-    found, facts = measure(config)
-    rows = table(found)
+    rows, turns, facts = [], {}, {}
+    for network in config.networks:
+        turns[network], facts[network] = measure(config, network)
+        rows += table(network, turns[network])
     print_table(rows, "The whole alternation", missing="-")
     if not config.smoke or config.out != RESULTS:
-        write(config, words, rows, found, facts)
+        write(config, words, rows, turns, facts)
     if not config.smoke and (broken := broken_promises(rows)):
         sys.exit("Less than promised: " + "; ".join(broken))
 

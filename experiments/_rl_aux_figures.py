@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 from _rl_aux_data import Problem
-from _rl_aux_run import Trained, Variant
+from _rl_aux_run import Trained
+from _rl_aux_variants import Variant
 from matplotlib.figure import Figure
 
 from auxjax.run import plot_grid, plot_learning_curves

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from _rl_aux_data import Problem
 from _rl_aux_figures import draw_ablation, draw_curves, draw_labels
-from _rl_aux_run import Trained, Variant
+from _rl_aux_run import Trained
+from _rl_aux_variants import Variant
 
 from auxjax.run import (
     machine,
@@ -126,7 +127,9 @@ def _described(config: Any, problem: Problem) -> str:
         "the end, in percent, precision, recall and F1 averaged over the classes; "
         "`best accuracy` is the best epoch's, picked on the test set, as by the "
         "paper's early stopping. Label use is the entropy of the labels inside a "
-        f"class as a share of its maximum. Machine: {facts}."
+        "class as a share of its maximum: in training (of MAXL's soft labels), and "
+        "`on test` of the likeliest labels of test images. Seconds are those of an "
+        f"epoch of all seeds. Machine: {facts}."
     )
 
 

@@ -31,7 +31,8 @@ from typing import Any, Literal
 import _rl_aux_report as report
 import jax
 from _rl_aux_data import GROUPS, Problem, Source, read
-from _rl_aux_run import setting, train, variants
+from _rl_aux_run import train
+from _rl_aux_variants import setting, variants
 from _training import choose_folder, say
 
 from auxjax.labelling import METHODS
@@ -39,10 +40,10 @@ from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 SMALL = {
     "psi": 3,
-    "epochs": 100,
+    "epochs": 150,
     "learning_rate": 0.1,
     "label_learning_rate": 0.01,
-    "halve_every": 25,
+    "halve_every": 40,
     "network": "cnn",
 }
 """Ten times the paper's rates: an epoch of digits has 14 steps, one of CIFAR 500."""

@@ -28,14 +28,23 @@ from torch import nn
 
 
 def trunk(sizes):
-    """`auxjax.models.cnn(features, channels=..., hidden=..., relu_out=True)`."""
+    """`auxjax.models.encoder` without pooling, or `auxjax.models.cnn`."""
     side, before, layers = sizes["side"], 1, []
     for filters in sizes["channels"]:
-        layers += [nn.Conv2d(before, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
-        side, before = side // 2, filters
-    layers += [nn.Flatten(), nn.Linear(side * side * before, sizes["hidden"])]
-    layers += [nn.ReLU(), nn.Linear(sizes["hidden"], sizes["features"]), nn.ReLU()]
-    return nn.Sequential(*layers)
+        if sizes["network"] == "small":
+            layers += [nn.Conv2d(before, filters, 3), nn.ReLU()]
+            side -= 2
+        else:
+            layers += [nn.Conv2d(before, filters, 3, padding=1), nn.MaxPool2d(2)]
+            layers += [nn.ReLU()]
+            side //= 2
+        before = filters
+    width = side * side * before
+    layers += [nn.Flatten()]
+    if sizes["network"] != "small":
+        layers += [nn.Linear(width, sizes["hidden"]), nn.ReLU()]
+        width = sizes["hidden"]
+    return nn.Sequential(*layers, nn.Linear(width, sizes["features"]), nn.ReLU())
 
 
 def focal(logits, labels):

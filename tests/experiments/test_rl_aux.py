@@ -191,7 +191,7 @@ def test_a_wrong_word_is_named(script, capsys, words, said):
 
 def test_what_is_not_said_depends_on_the_source(script):
     small = script.resolve(script.Config())
-    assert (small.psi, small.epochs, small.network) == (3, 100, "cnn")
+    assert (small.psi, small.epochs, small.network) == (3, 150, "cnn")
     large = script.resolve(script.Config(source="cifar100", epochs=10))
     assert (large.psi, large.epochs, large.network) == (5, 10, "vgg16")
     assert (large.learning_rate, large.halve_every) == (0.01, 50)
@@ -210,7 +210,9 @@ def test_ablations_are_trainings_of_their_own_and_none_is_made_twice(script, run
         aux_weight=(0.5, 1.0),
         restore=("epoch", "never"),
     )
-    found = {v.folder: v.label for v in runs.variants(config)}
+    from _rl_aux_variants import variants
+
+    found = {v.folder: v.label for v in variants(config)}
     assert found == {
         "single": "single",
         "maxl-weight-0.5": "maxl, λ 0.5",
@@ -289,6 +291,20 @@ def test_seeds_are_those_that_train_alone(runs, digits, config):
     assert not np.allclose(losses[0][0], losses[0][1])
     use = both.curves.test["label_use"]
     assert np.all((use > 0) & (use <= 1))
+
+
+def test_seeds_run_together_on_an_accelerator_and_one_by_one_on_a_cpu(
+    runs, monkeypatch
+):
+    states, shared = jnp.arange(3.0), jnp.ones(2)
+    expected = np.arange(3.0)[:, None] * np.ones(2)
+    for backend, primitive in (("cpu", "scan"), ("gpu", "mul")):
+        monkeypatch.setattr(jax, "default_backend", lambda name=backend: name)
+        function = runs.over_seeds(lambda state, x: state * x)
+        np.testing.assert_array_equal(function(states, shared), expected)
+        jaxpr = jax.make_jaxpr(function)(states, shared)
+        found = [equation.primitive.name for equation in jaxpr.eqns]
+        assert primitive in found
 
 
 def test_a_loss_that_is_not_finite_is_named(runs):
@@ -389,6 +405,7 @@ def test_the_table_stands_beside_the_papers_on_its_data_only(script, report, res
     assert rows[1]["f1"] == "32.0 ± 0.0"
     assert rows[1]["best accuracy"] == "67.0 ± 4.2"
     assert rows[1]["label use"] == "1.000 ± 0.000"
+    assert rows[1]["on test"] == "0.500 ± 0.000"
     assert rows[1]["s an epoch"] == "2.00"
     assert rows[2]["method"] == "rl, λ 2"
     assert rows[2]["s an epoch"] == "-"
@@ -433,14 +450,14 @@ def test_the_ablation_is_drawn_against_lambda(path, results, tmp_path):
 
 
 def test_a_smoke_run_leaves_everything_behind(script, tmp_path, capsys):
-    words = ["--smoke", "--quiet", "--method", "single", "maxl", "rl"]
+    words = ["--smoke", "--quiet", "--method", "single", "rl"]
     script.main([*words, "--out", str(tmp_path)])
     folder = tmp_path / "rl_aux-smoke"
     text = (folder / "rl_aux.md").read_text()
     assert "**An analogue** of the paper's CIFAR-100" in text
     assert "the paper |" not in text
     found = json.loads((folder / "rl_aux.json").read_text())
-    assert [row["method"] for row in found["results"]] == ["single", "maxl", "rl"]
+    assert [row["method"] for row in found["results"]] == ["single", "rl"]
     for row in found["results"]:
         assert np.shape(row["accuracies"]) == (2, 2)
         assert 0 <= min(row["test"]["f1"]) <= max(row["test"]["f1"]) <= 100
