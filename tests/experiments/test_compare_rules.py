@@ -112,7 +112,10 @@ STEPS = {
     "autolambda-all": (0.1, 0.1, 0.1),  # λ's start
     "autolambda-main": (0.1, 0.1, 0.1),
     "autolambda+cagrad": (0.14, 0.14, 0.14),
+    "autolambda+graddrop": (0.1, 0.1, 0.1),
+    "autolambda+pcgrad": (0.1, 0.1, 0.1),
     "cagrad": (1.4, 1.4, 1.4),  # the mean and c = 0.4 of its length, times 3
+    "dwa+cagrad": (1.4, 1.4, 1.4),
     "uncertainty+cagrad": (1.4, 1.4, 1.4),
     "auxinash": (3**-0.5,) * 3,  # α = (1/3) / α
     "gcs-weighted": (1.0, 0.0, 0.0),  # cosines with the main task of 0
@@ -363,7 +366,7 @@ def test_a_figure_with_a_rule_that_diverged(report, records, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ("mgda", "adam")}, r"among equal, .*dwa\+pcgrad\. Found adam\."),
+        ({"methods": ("mgda", "adam")}, r"among equal, .*\+cagrad\. Found adam\."),
         ({"seeds": 0}, r"`seeds` should be at least 1\. Found 0\."),
         ({"train_size": 1797}, r"`train_size` .* Found 1797 and 32\."),
         ({"learning_rate": 0.0}, r"`learning_rate` should be above 0\. Found 0\.0\."),
