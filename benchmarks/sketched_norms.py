@@ -202,7 +202,12 @@ def main(args: Sequence[str] | None = None) -> None:
             facts = {"command": command, "machine": machine(), "sizes": sizes}
             write_json(
                 config.out / "sketched_norms.json",
-                {**facts, "config": config, "errors": errors, "costs": costs},
+                {
+                    **facts,
+                    "config": dataclasses.replace(config, out=Path("results")),
+                    "errors": errors,
+                    "costs": costs,
+                },
             )
             lines = [
                 "# Norms by random directions",
