@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from ._convolution import Conv, Implementation
 from ._model import RELU_GAIN, Model, dense, from_linen
-from ._pooling import max_pool
 
 
 def cnn(
@@ -75,9 +74,9 @@ class _CNN(nn.Module):
                 padding="SAME",
                 implementation=self.implementation,
                 dtype=self.dtype,
+                pool=(2, 2),
             )(x)
-            # The same as ReLU, then pooling; on a quarter of the pixels.
-            x = nn.relu(max_pool(x))
+            x = nn.relu(x)  # the same as before the pooling; on a quarter of the pixels
         x = nn.relu(dense(self.hidden, RELU_GAIN, self.dtype)(x.reshape(*lead, -1)))
         x = dense(self.out, RELU_GAIN if self.relu_out else self.scale, self.dtype)(x)
         return nn.relu(x) if self.relu_out else x

@@ -13,6 +13,7 @@ from auxjax._types import Array, Float
 
 from ._convolution_cpu import convolve_cpu, convolve_patches
 from ._model import RELU_GAIN, orthogonal
+from ._pooling import max_pool
 
 Implementation = Literal["auto", "patches", "cpu", "conv"]
 """Patches times a matrix; XLA's convolution with derivatives for a CPU; as it is; or
@@ -118,6 +119,8 @@ class Conv(nn.Module):
         kernel_init: Initialiser of the kernel.
         dilation: Distance of the pixels that the kernel sees, in rows and columns.
         use_bias: Whether there is a bias; none is needed before a normalisation.
+        pool: The window of a max pooling that comes before the bias: the same as one
+            that comes after it, with fewer sums, and less to keep.
     """
 
     features: int
@@ -129,6 +132,7 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = orthogonal(RELU_GAIN)
     dilation: tuple[int, int] = (1, 1)
     use_bias: bool = True
+    pool: tuple[int, int] = (1, 1)
 
     @nn.compact
     def __call__(self, images):
@@ -143,6 +147,8 @@ class Conv(nn.Module):
             dilation=self.dilation,
             implementation=self.implementation,
         )
+        if self.pool != (1, 1):
+            out = max_pool(out, self.pool)
         if not self.use_bias:
             return out
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

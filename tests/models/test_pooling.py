@@ -34,7 +34,58 @@ def test_max_pool_by_hand_and_its_gradient():
     pooled, pull = jax.vjp(max_pool, image)
     np.testing.assert_array_equal(pooled[..., 0], [[5, 2]])
     (gradient,) = pull(jnp.array([[[10.0], [8.0]]]))
-    np.testing.assert_array_equal(gradient[..., 0], [[0, 10, 4, 4], [0, 0, 0, 0]])
+    np.testing.assert_array_equal(gradient[..., 0], [[0, 10, 8, 0], [0, 0, 0, 0]])  # the first 2
+
+
+@pytest.mark.parametrize("count", [1, 3, 17, 34])  # in one piece, or in several
+def test_max_pool_differentiates_both_ways_and_twice(count):
+    images = jax.random.normal(jax.random.key(0), (count, 5, 6, 2))
+
+    def theirs(images):
+        none, window = -jnp.inf, (1, 2, 3, 1)
+        return jax.lax.reduce_window(images, none, jax.lax.max, window, window, "VALID")
+
+    def ours(images):
+        return max_pool(images, (2, 3))
+
+    def losses(pool):
+        return lambda images: jnp.sum(jnp.sin(pool(images)) ** 2)
+
+    direction = jnp.cos(images)
+    for a, b in zip(
+        jax.jvp(ours, (images,), (direction,)),
+        jax.jvp(theirs, (images,), (direction,)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b)
+    for order in (1, 2):
+        found, expected = losses(ours), losses(theirs)
+        for _ in range(order):
+            found, expected = (
+                jax.grad(lambda x, f=f: jnp.sum(f(x) * direction) if f(x).ndim else f(x))
+                for f in (found, expected)
+            )
+        np.testing.assert_allclose(found(images), expected(images), rtol=1e-5, atol=1e-6)
+    each = jax.vmap(jax.grad(losses(ours)))(images[:, None])[:, 0]
+    np.testing.assert_allclose(each, jax.grad(losses(theirs))(images), rtol=1e-6)
+
+
+def test_max_pool_passes_on_what_is_not_a_number():
+    image = jnp.array([[1.0, jnp.nan, 2.0, 3.0], [0.0] * 4])[..., None]
+    np.testing.assert_array_equal(max_pool(image)[..., 0], [[jnp.nan, 3.0]])
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="how a CPU is spared")
+def test_the_images_are_not_kept_for_the_backward_pass():
+    images = jax.ShapeDtypeStruct((32, 64, 64, 8), jnp.float32)  # 4 MiB
+
+    def loss(images):
+        first = max_pool(jnp.sin(images))
+        return jnp.sum(jnp.sin(max_pool(jnp.sin(first))))
+
+    program = jax.jit(jax.grad(loss)).lower(images).compile()
+    size = 4 * 32 * 64 * 64 * 8
+    assert program.memory_analysis().temp_size_in_bytes < 1.7 * size  # one, a quarter …
 
 
 def test_max_pool_takes_any_leading_axes():
