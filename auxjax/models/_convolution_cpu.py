@@ -126,8 +126,8 @@ def _small(seen: Sequence[int]) -> bool:
 def _filter_images(images, out, *, window, strides, pads, spread, dilation):
     """Of a convolution's kernel, the derivative: Σ_{n, i, j} images ⊗ out.
 
-    A piece of the batch at a time, so that what the kernel sees stays in the cache; with
-    the kernel's pixels first, which is how the product runs fastest.
+    A piece of the batch at a time, so that what the kernel sees stays in the cache; the
+    kernel's pixels come first, as the product is fastest so.
     """
     if _small((*window, images.shape[-1])):
         how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
