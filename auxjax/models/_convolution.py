@@ -48,9 +48,8 @@ def convolve(
             `jax.lax.conv_general_dilated`; on a CPU its backward pass is no slower by
             itself, but 3 to 50 times slower inside a `scan`, and training loops are
             scans. "cpu" is the same with derivatives that are as fast as itself.
-            "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu
-            where the kernel sees one channel or at least 128 numbers, and patches for
-            less, or for a single pixel.
+            "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu,
+            and patches for a kernel of a single pixel.
 
     Returns:
         The filtered images.
@@ -99,11 +98,8 @@ def _suitable(kernel: Float[Array, "h w I O"]) -> Implementation:
     """The one place that decides."""
     if jax.default_backend() != "cpu":
         return "conv"
-    height, width, channels, _ = kernel.shape
-    if height * width == 1:
-        return "patches"  # no more than a product of matrices
-    large = channels == 1 or height * width * channels >= 128
-    return "cpu" if large else "patches"
+    # For a single pixel, patches are no more than a product of matrices.
+    return "patches" if kernel.shape[:2] == (1, 1) else "cpu"
 
 
 class Conv(nn.Module):

@@ -88,6 +88,9 @@ def _by_patches(images, kernel, *, strides, pads, spread, dilation):
 
 
 def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
+    if max(kernel.shape[2:]) <= 16:  # XLA's is slow then
+        how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
+        return _by_patches(images, kernel, **how)
     more = 0
     if strides == spread == (1, 1):
         more = _columns_for_all_cores(images, kernel, pads, dilation)

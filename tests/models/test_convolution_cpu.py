@@ -116,8 +116,7 @@ def test_many_cotangents_at_once(x64):
 @pytest.mark.parametrize(
     ("kernel", "expected"),
     [
-        ((3, 3, 1, 32), True),  # one channel: patches would be cut number by number
-        ((3, 3, 4, 16), False),
+        ((3, 3, 1, 4), True),
         ((3, 3, 32, 64), True),
         ((1, 1, 256, 64), False),  # a product of matrices
     ],
@@ -126,6 +125,15 @@ def test_what_suits_a_cpu(kernel, expected):
     images = jnp.zeros((2, 4, 4, kernel[2]))
     jaxpr = jax.make_jaxpr(lambda *args: convolve(*args))(images, jnp.zeros(kernel))
     assert ("convolve[" in str(jaxpr).replace(" ", "")) == expected
+
+
+def test_few_channels_are_patches_forwards():
+    images, kernel = jnp.zeros((2, 8, 8, 4)), jnp.zeros((3, 3, 4, 16))
+    ours, _ = both((1, 1), ((1, 1), (1, 1)), (1, 1))
+    program = jax.jit(ours).lower(images, kernel).as_text()
+    assert "stablehlo.convolution" not in program
+    program = jax.jit(ours).lower(images, jnp.zeros((3, 3, 4, 17))).as_text()
+    assert "stablehlo.convolution" in program
 
 
 def test_in_a_loop_over_devices():
