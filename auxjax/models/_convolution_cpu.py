@@ -5,7 +5,7 @@ derivatives that JAX writes have their axes in other orders, and inside a `scan`
 take many times longer. So here are two operations, bilinear both, each the other's
 derivative, and both computed as a convolution with its axes in the usual order. JAX
 transposes and linearises them as any bilinear operation, as often as one likes; under
-`vmap` they become products of matrices.
+`vmap` they become products of matrices, or are done one after the other.
 """
 
 from __future__ import annotations
@@ -199,16 +199,26 @@ def _filter_transpose_out(kernel, images, out, *, window, **how):
     return _conv.bind(images, kernel, **how)
 
 
-def _batched(by_matrices, args, axes, **how):
-    """Both operations under `vmap`: a matrix product with one axis more."""
-    run = functools.partial(by_matrices, **how)
-    return jax.vmap(run, axes)(*args), 0
+def _batched(primitive, by_matrices, args, axes, **how):
+    """Both operations under `vmap`: one after the other, or a product of matrices."""
+    if None not in axes:
+        args = [jnp.moveaxis(x, axis, 0) for x, axis in zip(args, axes, strict=True)]
+        axes = (0, 0)
+        window = how.get("window", args[1].shape[1:3])
+        sums = args[0][0].size * args[1].shape[-1] * math.prod(window)
+        if sums > 10**7:  # for less the product is faster, by half
+            return jax.lax.map(lambda pair: primitive.bind(*pair, **how), args), 0
+    return jax.vmap(functools.partial(by_matrices, **how), axes)(*args), 0
+
+
+def _batched_filter(args, axes, **how):
+    return _batched(_filter, _filter_by_patches, args, axes, **how)
 
 
 def _batched_conv(args, axes, **how):
     (images, kernel), (axis, kernel_axis) = args, axes
     if kernel_axis is not None:
-        return _batched(_by_patches, args, axes, **how)
+        return _batched(_conv, _by_patches, args, axes, **how)
     images = jnp.moveaxis(images, axis, 0)  # no more than a larger batch
     out = _conv.bind(images.reshape(-1, *images.shape[2:]), kernel, **how)
     return out.reshape(*images.shape[:2], *out.shape[1:]), 0
@@ -240,7 +250,7 @@ _conv = _primitive(
 _filter = _primitive(
     "convolve_filter",
     _filter_images,
-    functools.partial(_batched, _filter_by_patches),
+    _batched_filter,
     _filter_transpose_images,
     _filter_transpose_out,
 )
