@@ -19,7 +19,7 @@ EVALUATED = 500  # images at once
 
 
 class HostAdvance:
-    """Some epochs and an evaluation, all seeds at once, as `_training.Advance`.
+    """Some epochs and an evaluation, all seeds at once, as `_train_loop.Advance`.
 
     All seeds see the same order of the images, drawn from the first seed and the
     epoch's number: a batch is read once. (On the device each has an order of its own.)

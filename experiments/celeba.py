@@ -37,7 +37,8 @@ from _celeba_data import AttributeSource, Split, load_attributes
 from _celeba_host import HostAdvance
 from _celeba_problem import make_problem
 from _methods import RULES, check_names
-from _training import SINGLE, Advance, Curves, Training, choose_folder, say, train
+from _train_loop import Advance, train
+from _training import SINGLE, Curves, Training, choose_folder, say
 
 from auxjax.run import RunError, parse, plain_errors, use_compilation_cache, write_json
 

@@ -31,7 +31,8 @@ import numpy as np
 from _class_distance import distances, features
 from _pairs_problem import Pair, make_problem, read_folder, select
 from _sources import Source, describe, load
-from _training import SINGLE, Training, choose_folder, say, train
+from _train_loop import train
+from _training import SINGLE, Training, choose_folder, say
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 

@@ -33,7 +33,8 @@ from typing import Literal
 import _dense_problem as problems
 import _dense_report as report
 from _dense_variants import STUDIES, variants
-from _training import Training, choose_folder, say, train
+from _train_loop import train
+from _training import Training, choose_folder, say
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 

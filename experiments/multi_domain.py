@@ -31,7 +31,8 @@ import numpy as np
 from _domains_data import Domains, DomainSource, load_domains
 from _domains_problem import make_problem, make_singles
 from _methods import check_names
-from _training import SINGLE, Training, choose_folder, say, train
+from _train_loop import train
+from _training import SINGLE, Training, choose_folder, say
 
 from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 

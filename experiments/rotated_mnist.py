@@ -28,7 +28,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from _sources import Source, describe, load
-from _training import SINGLE, Problem, Training, accuracy, choose_folder, say, train
+from _train_loop import train
+from _training import SINGLE, Problem, Training, accuracy, choose_folder, say
 
 from auxjax.data import Images, rotate
 from auxjax.models import linear_head, mlp

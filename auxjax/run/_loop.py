@@ -67,8 +67,9 @@ def run_chunks(
         has come further than `num_chunks`.
       NonFiniteLoss: `check` found one.
       RunError: the disk is full, or the checkpoint is of another state.
-      SystemExit: with code 130 after Ctrl-C or SIGTERM. The chunk was finished and
-        saved; a second Ctrl-C stops at once, at the checkpoint before.
+      SystemExit: with code 130 after Ctrl-C or SIGTERM, in the last chunk too: a script
+        may have other runs to make. The chunk was finished and saved; a second Ctrl-C
+        stops at once, at the checkpoint before.
     """
     _check_at_least_one(num_chunks=num_chunks, checkpoint_every=checkpoint_every)
     state, chunk, start = _begin(state, folder, num_chunks)
@@ -102,7 +103,7 @@ def run_chunks(
                     save(folder.checkpoint, done, state, note={"chunk": chunk})
     except KeyboardInterrupt:
         stopping = True
-    if stopping and chunk < num_chunks:
+    if stopping:
         _leave(folder)
     return state
 

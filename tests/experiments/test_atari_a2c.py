@@ -15,7 +15,6 @@ from PIL import Image
 from auxjax.run import last_checkpoint, read_metrics
 from auxjax.run._checkpoint import _read_arrays
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 KILLED = Path(__file__).with_name("killed_a2c.py")
 
 # Six chunks of ten frames: the least that can be stopped between two checkpoints.
@@ -25,25 +24,17 @@ TINY = [
     *("--features", "8", "--hidden", "8", "--checkpoint-every", "2", "--quiet"),
 ]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def scripts():
+def scripts(experiments):
     """The experiment's modules."""
-    sys.path.insert(0, str(EXPERIMENTS))
     import _a2c_report
     import _a2c_run
     import atari_a2c
 
-    yield {"main": atari_a2c, "run": _a2c_run, "report": _a2c_report}
-    sys.path.remove(str(EXPERIMENTS))
+    return {"main": atari_a2c, "run": _a2c_run, "report": _a2c_report}
 
 
 @pytest.fixture(scope="module")

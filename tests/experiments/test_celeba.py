@@ -3,8 +3,6 @@
 import dataclasses
 import importlib
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,27 +12,13 @@ from PIL import Image
 
 from auxjax.data import Attributes, Images
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 NEW = ("celeba", "_celeba_data", "_celeba_host", "_celeba_problem", "_celeba_report")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def module(scripts):
+def module(experiments):
     return {name.lstrip("_"): importlib.import_module(name) for name in NEW}
 
 
@@ -266,11 +250,11 @@ def test_pieces_are_weighted_by_their_sizes(module, small, split, monkeypatch):
     problem = problems.make_problem(config, split)
     assert type(problem.train["images"]) is np.ndarray
     monkeypatch.setattr(host, "EVALUATED", 4)  # 4 + 3 and 4 + 4 + 1 images
-    import _training
+    import _train_loop
     import optax
 
     tx = optax.sgd(0.1)
-    start = jax.vmap(lambda seed: _training._start(problem, tx, seed))
+    start = jax.vmap(lambda seed: _train_loop._start(problem, tx, seed))
     state = jax.jit(start)(jnp.arange(2))
     found = host.HostAdvance(problem, tx, config, "same")._evaluate(state)
     evaluate = jax.jit(jax.vmap(problem.evaluate, in_axes=(0, 0, None)))

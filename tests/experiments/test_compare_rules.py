@@ -1,7 +1,6 @@
 """All rules on the digits: the registry, the problem, Δ_MTL, and a small run."""
 
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -18,52 +17,39 @@ with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(EXPERIMENTS))
     from _methods import RULES
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def methods(scripts):
+def methods(experiments):
     import _methods
 
     return _methods
 
 
 @pytest.fixture(scope="module")
-def problems(scripts):
+def problems(experiments):
     import _compare_problem
 
     return _compare_problem
 
 
 @pytest.fixture(scope="module")
-def runs(scripts):
+def runs(experiments):
     import _compare_run
 
     return _compare_run
 
 
 @pytest.fixture(scope="module")
-def report(scripts):
+def report(experiments):
     import _compare_report
 
     return _compare_report
 
 
 @pytest.fixture(scope="module")
-def script(scripts):
+def script(experiments):
     import compare_rules
 
     return compare_rules

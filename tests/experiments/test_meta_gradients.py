@@ -1,8 +1,6 @@
 """The comparison of meta-gradients: its files, and whether its yardsticks are right."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,25 +8,21 @@ import numpy as np
 import optax
 import pytest
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
 
 @pytest.fixture(scope="module")
-def scripts():
+def scripts(experiments):
     """The experiment's modules."""
-    sys.path.insert(0, str(EXPERIMENTS))
     import _meta_measure
     import _meta_methods
     import _meta_problem
     import meta_gradients
 
-    yield {
+    return {
         "main": meta_gradients,
         "measure": _meta_measure,
         "methods": _meta_methods,
         "problem": _meta_problem,
     }
-    sys.path.remove(str(EXPERIMENTS))
 
 
 @pytest.fixture(scope="module")

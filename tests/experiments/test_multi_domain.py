@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import pickle
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +12,16 @@ from PIL import Image
 
 from auxjax.data import Images
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 NEW = (
     *("multi_domain", "_domains_data", "_domains_figure", "_domains_network"),
     *("_domains_paper", "_domains_problem", "_domains_report"),
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def module(scripts):
+def module(experiments):
     import importlib
 
     return {name.lstrip("_"): importlib.import_module(name) for name in NEW}
@@ -399,7 +383,7 @@ def test_smoke_leaves_tables_numbers_and_a_figure(finished):
 
 def test_stopped_and_resumed_is_as_never_stopped(script, module, domains, tmp_path):
     """A run whose second checkpoint and metrics are gone goes on from the first."""
-    import _training
+    import _train_loop
 
     class Stop(Exception):
         pass
@@ -413,14 +397,14 @@ def test_stopped_and_resumed_is_as_never_stopped(script, module, domains, tmp_pa
     data = data._replace(images=data.images[:16], labels=data.labels[:16])
     whole = script.run(config, data, test, tmp_path / "whole")
 
-    class Stopping(_training.Advance):
+    class Stopping(_train_loop.Advance):
         def __call__(self, state):
             if int(np.max(state.step)) > 0:
                 raise Stop
             return super().__call__(state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_training, "Advance", Stopping)
+        patch.setattr(_train_loop, "Advance", Stopping)
         with pytest.raises(Stop):
             script.run(config, data, test, tmp_path / "cut")
     again = dataclasses.replace(config, resume=True)

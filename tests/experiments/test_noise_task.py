@@ -1,8 +1,6 @@
 """The sanity check on digits: its tasks, its statements, and a small run."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,41 +8,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 KEY = jax.random.key(0)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def tasks(scripts):
+def tasks(experiments):
     import _noise_tasks
 
     return _noise_tasks
 
 
 @pytest.fixture(scope="module")
-def report(scripts):
+def report(experiments):
     import _noise_report
 
     return _noise_report
 
 
 @pytest.fixture(scope="module")
-def script(scripts):
+def script(experiments):
     import noise_task
 
     return noise_task

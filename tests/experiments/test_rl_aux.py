@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import pickle
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,6 @@ from auxjax.data import Images
 from auxjax.labelling import LabelData, hierarchy, make_method
 from auxjax.run import RunError
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 TINY = {
     "seeds": 2,
     "epochs": 2,
@@ -31,45 +28,32 @@ TINY = {
     "quiet": True,
 }
 
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def path():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def script(path):
+def script(experiments):
     import rl_aux
 
     return rl_aux
 
 
 @pytest.fixture(scope="module")
-def data(path):
+def data(experiments):
     import _rl_aux_data
 
     return _rl_aux_data
 
 
 @pytest.fixture(scope="module")
-def runs(path):
+def runs(experiments):
     import _rl_aux_run
 
     return _rl_aux_run
 
 
 @pytest.fixture(scope="module")
-def report(path):
+def report(experiments):
     import _rl_aux_report
 
     return _rl_aux_report
@@ -423,7 +407,7 @@ def test_the_verdict_compares_seed_by_seed(report, results):
     assert len(lines) == 4
 
 
-def test_the_mosaic_has_a_row_a_label(path, digits):
+def test_the_mosaic_has_a_row_a_label(experiments, digits):
     from _rl_aux_figures import COLUMNS, GAP, mosaic
 
     images = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1)
@@ -442,7 +426,7 @@ def test_the_mosaic_has_a_row_a_label(path, digits):
     assert found.sum() == 6
 
 
-def test_the_ablation_is_drawn_against_lambda(path, results, tmp_path):
+def test_the_ablation_is_drawn_against_lambda(experiments, results, tmp_path):
     from _rl_aux_figures import draw_ablation
 
     draw_ablation(results, tmp_path / "weights.png")

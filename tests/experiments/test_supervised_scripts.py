@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,47 +12,39 @@ from PIL import Image
 
 import auxjax
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Tiny programs run a few times: compiling them is what takes the time."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    sys.path.insert(0, str(EXPERIMENTS))
-    yield
-    sys.path.remove(str(EXPERIMENTS))
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
-def training(scripts):
+def training(experiments):
     import _training
 
     return _training
 
 
 @pytest.fixture(scope="module")
-def rotated(scripts):
+def loop(experiments):
+    import _train_loop
+
+    return _train_loop
+
+
+@pytest.fixture(scope="module")
+def rotated(experiments):
     import rotated_mnist
 
     return rotated_mnist
 
 
 @pytest.fixture(scope="module")
-def pairs(scripts):
+def pairs(experiments):
     import class_pairs
 
     return class_pairs
 
 
 @pytest.fixture(scope="module")
-def dense(scripts):
+def dense(experiments):
     import dense_prediction
 
     return dense_prediction
@@ -101,17 +91,17 @@ def leaves(state):
 
 
 @pytest.mark.parametrize("method", ["single", "equal", "gcs", "autolambda-all"])
-def test_a_stopped_run_goes_on_with_the_same_bits(training, problem, config, method):
-    whole, expected = training.train(problem, method, config, config.out / "whole")
+def test_a_stopped_run_goes_on_with_the_same_bits(loop, problem, config, method):
+    whole, expected = loop.train(problem, method, config, config.out / "whole")
     folder = config.out / "parts"
-    one, state = training.train(problem, method, config, config.out / "again")
+    one, state = loop.train(problem, method, config, config.out / "again")
     for a, b in zip(leaves(state), leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
 
     class Stop(Exception):
         pass
 
-    advance = training.Advance.__call__
+    advance = loop.Advance.__call__
 
     def once(self, state):
         if int(np.max(state.step)) > 0:
@@ -119,11 +109,11 @@ def test_a_stopped_run_goes_on_with_the_same_bits(training, problem, config, met
         return advance(self, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Advance, "__call__", once)
+        patch.setattr(loop.Advance, "__call__", once)
         with pytest.raises(Stop):
-            training.train(problem, method, config, folder)
+            loop.train(problem, method, config, folder)
     going_on = dataclasses.replace(config, resume=True)
-    curves, state = training.train(problem, method, going_on, folder)
+    curves, state = loop.train(problem, method, going_on, folder)
     for a, b in zip(leaves(state), leaves(expected), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(curves.test["norm"], whole.test["norm"])
@@ -132,42 +122,40 @@ def test_a_stopped_run_goes_on_with_the_same_bits(training, problem, config, met
     assert np.isfinite(one.seconds)
 
 
-def test_seeds_are_those_that_train_alone(training, problem, config):
-    both, _ = training.train(problem, "equal", config, config.out / "both")
+def test_seeds_are_those_that_train_alone(loop, problem, config):
+    both, _ = loop.train(problem, "equal", config, config.out / "both")
     second = dataclasses.replace(config, seeds=1, first_seed=1)
-    alone, _ = training.train(problem, "equal", second, config.out / "alone")
+    alone, _ = loop.train(problem, "equal", second, config.out / "alone")
     np.testing.assert_allclose(both.losses[1], alone.losses[0], rtol=1e-6)
     assert not np.allclose(both.losses[0], both.losses[1])
 
 
-def test_single_is_the_main_task_by_hand(training, problem, config):
+def test_single_is_the_main_task_by_hand(loop, problem, config):
     config = dataclasses.replace(config, seeds=1, epochs=1, eval_every=1, batch_size=12)
     init_key, _ = jax.random.split(jax.random.key(0))
     w = np.asarray(problem.init(init_key)[0]["w"], np.float64)
     x = np.asarray(problem.train, np.float64)
     w = w - 0.05 * 2 * x.T @ (x @ w - 1) / 12
-    _, state = training.train(problem, "single", config, config.out / "one")
+    _, state = loop.train(problem, "single", config, config.out / "one")
     np.testing.assert_allclose(state.params["w"][0], w, rtol=1e-5)
-    _, state = training.train(
-        problem, "single", config, config.out / "two", task="other"
-    )
+    _, state = loop.train(problem, "single", config, config.out / "two", task="other")
     w = np.asarray(problem.init(init_key)[0]["w"], np.float64)
     w = w - 0.05 * 2 * x.T @ (x @ w + 1) / 12
     np.testing.assert_allclose(state.params["w"][0], w, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["slgrad", "famo"])
-def test_rules_that_want_the_batch_get_it(training, problem, config, method):
-    curves, state = training.train(problem, method, config, config.out / method)
+def test_rules_that_want_the_batch_get_it(loop, problem, config, method):
+    curves, state = loop.train(problem, method, config, config.out / method)
     assert np.all(np.isfinite(curves.losses))
     np.testing.assert_array_equal(state.model_state.now.shape, (2, 4, 3))
 
 
-def test_famo_is_given_the_losses_of_the_batch_before(training, problem):
+def test_famo_is_given_the_losses_of_the_batch_before(loop, problem):
     tx = optax.GradientTransformationExtraArgs(
         lambda params: (), lambda g, s, p=None, **extra: (extra["next_losses"](p), s)
     )
-    given, tx = training.with_batches(problem, tx, 4)
+    given, tx = loop.with_batches(problem, tx, 4)
     params, state = given.init(jax.random.key(0))
     for start in (0, 4):
         batch = problem.train[start : start + 4]
@@ -181,16 +169,16 @@ def test_famo_is_given_the_losses_of_the_batch_before(training, problem):
     np.testing.assert_allclose(found["main"], expected["main"], rtol=1e-6)
 
 
-def test_without_losses_by_sample_slgrad_is_refused(training, problem, config):
+def test_without_losses_by_sample_slgrad_is_refused(loop, problem, config):
     poor = problem._replace(sample_losses=None)
     with pytest.raises(ValueError, match="weighs samples"):
-        training.train(poor, "slgrad", config, config.out / "poor")
+        loop.train(poor, "slgrad", config, config.out / "poor")
 
 
-def test_a_batch_larger_than_the_data_is_refused(training, problem, config):
+def test_a_batch_larger_than_the_data_is_refused(loop, problem, config):
     config = dataclasses.replace(config, batch_size=13)
     with pytest.raises(ValueError, match="at most 12"):
-        training.train(problem, "equal", config, config.out / "large")
+        loop.train(problem, "equal", config, config.out / "large")
 
 
 @pytest.mark.parametrize(
@@ -288,7 +276,7 @@ def test_mnist_that_is_not_there_is_said_plainly(rotated, tmp_path, capsys):
 # Pairs of classes.
 
 
-def test_frechet_by_hand(scripts):
+def test_frechet_by_hand(experiments):
     from _class_distance import distances, frechet
 
     rng = np.random.default_rng(0)
@@ -305,7 +293,7 @@ def test_frechet_by_hand(scripts):
     assert next(iter(distances(embedded, labels))) == (0, 2)
 
 
-def test_a_pair_has_as_much_background(scripts):
+def test_a_pair_has_as_much_background(experiments):
     from _pairs_problem import Pair, select
 
     labels = np.repeat(np.arange(5), 6).astype(np.int32)
@@ -320,7 +308,7 @@ def test_a_pair_has_as_much_background(scripts):
 
 
 @pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])
-def test_a_wrong_pair_is_refused(scripts, text):
+def test_a_wrong_pair_is_refused(experiments, text):
     from _pairs_problem import Pair
 
     with pytest.raises(ValueError, match="a pair should"):
@@ -365,7 +353,7 @@ def scenes(tmp_path_factory):
     )
 
 
-def test_dense_variants(dense, scripts):
+def test_dense_variants(dense):
     from _dense_variants import variants
 
     tasks = ("segmentation", "depth", "normal")
@@ -381,7 +369,7 @@ def test_dense_variants(dense, scripts):
         assert len(variants(config, tasks)) == 3 + count
 
 
-def test_dense_problem(dense, scripts, scenes):
+def test_dense_problem(dense, experiments, scenes):
     import _dense_problem as problems
     from _dense_variants import Variant
 
@@ -410,7 +398,7 @@ def test_dense_problem(dense, scripts, scenes):
     np.testing.assert_allclose(found["depth"], gap.mean(), rtol=1e-4)
 
 
-def test_dense_delta_is_by_hand(scripts):
+def test_dense_delta_is_by_hand(experiments):
     import _dense_report as report
     from _dense_variants import Variant
     from _training import Curves

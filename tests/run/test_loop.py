@@ -90,9 +90,13 @@ def test_ctrl_c_twice_stops_at_once(toy, whole, tmp_path, capsys):
     assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
 
 
-def test_ctrl_c_in_the_last_chunk_ends_as_usual(toy, whole, tmp_path):
+def test_ctrl_c_in_the_last_chunk_stops_too(toy, whole, tmp_path):
+    """Else a script with several runs would go on with the next one."""
     press = toy.disturbed_report(lambda: signal.raise_signal(signal.SIGINT), 7)
-    assert_same(tmp_path, toy.go(tmp_path, report=press), whole)
+    with pytest.raises(SystemExit) as stopped:
+        toy.go(tmp_path, report=press)
+    assert stopped.value.code == 130
+    assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
 
 
 def test_a_finished_run_is_not_run_again(toy, whole, tmp_path):
