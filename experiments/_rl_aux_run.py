@@ -163,7 +163,7 @@ def augmented(problem: Problem, told, method: Method, main) -> Callable:
     given = make_method(as_human, problem.hierarchy, main) if fixed else method
 
     def epoch(state: MethodState, data: LabelData):
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), 1)
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.epoch), 2)
         seen = random_crop_flip(key, data.images, padding=PADDING, flip=problem.flip)
         if not fixed:
             return given.epoch(state, data._replace(images=seen))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import optax
 
 from auxjax.labelling._losses import check_formula
@@ -47,9 +48,9 @@ class LabellingConfig:
         to train the agent: `"epoch"` after each epoch, `"batch"` after each batch,
         `"never"` (an ablation: the agent's epochs train the main network too).
       rollout_batches: batches that RL-AUX's agent labels between two of its updates.
-        The epoch is cut into equal parts of at most that many; fewer batches than
-        there are parts may be left over, and are not labelled in that epoch.
-      ppo: the agent's hyper-parameters; its `rollout_length` is not used.
+        The epoch is cut into parts of at most that many, as equal as can be.
+      ppo: the agent's hyper-parameters; its `rollout_length` is not used. The paper's
+        `entropy_coef` is 0.01, `PPOConfig`'s own default 0.
       kmeans_iterations: of Lloyd's algorithm.
     """
 
@@ -89,7 +90,7 @@ class LabellingConfig:
         sizes = ("batch_size", "eval_size", "halve_every", "rollout_batches")
         for name in (*sizes, "kmeans_iterations"):
             value = getattr(self, name)
-            if not isinstance(value, int):
+            if not isinstance(value, int | np.integer) or isinstance(value, bool):
                 raise ValueError(f"`{name}` should be an integer. Found {value!r}.")
             if value < 1:
                 raise ValueError(f"`{name}` should be at least 1. Found {value}.")
@@ -101,9 +102,18 @@ class LabellingConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"`{name}` should be at least 0. Found {value}.")
-        if self.entropy_coef is not None and not math.isfinite(self.entropy_coef):
+        coef = self.entropy_coef
+        if coef is not None and not (math.isfinite(coef) and coef >= 0):
             raise ValueError(
-                f"`entropy_coef` should be finite. Found {self.entropy_coef}."
+                "`entropy_coef` should be at least 0: below, to use one label alone "
+                f"would pay. Found {coef}."
+            )
+        if self.is_rl and self.ppo.minibatch_size > (
+            most := self.batch_size * self.rollout_batches
+        ):
+            raise ValueError(
+                f"`ppo.minibatch_size` should be at most {most}, the images of "
+                f"`rollout_batches`. Found {self.ppo.minibatch_size}."
             )
         check_formula(self.weight_formula, self.num_weights)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Bool, Float, Int, Key
-from auxjax.labelling._hierarchy import Hierarchy
+from auxjax.labelling._hierarchy import Hierarchy, check_labels
 from auxjax.labelling._losses import batch_entropy, check_formula, weight_factor
 from auxjax.labelling._main import MainBatch, MainState, MainTask
 from auxjax.supervised import epoch_indices
@@ -19,8 +20,9 @@ class EnvParams(NamedTuple):
     """What an episode starts from; arrays, so that nothing is compiled in."""
 
     images: jax.Array  # [n, ...], the training set
-    labels: jax.Array  # [n] int32, its main labels
+    labels: jax.Array  # [n] int32, its main classes, which have the auxiliary labels
     main: MainState  # the canonical main network
+    targets: Any = None  # [n, ...], what the primary loss takes; None: the labels
 
 
 class EnvState(NamedTuple):
@@ -32,7 +34,7 @@ class EnvState(NamedTuple):
     position: jax.Array  # [] int32, which of its images is next
     given: jax.Array  # [B] int32, the labels so far
     weight_classes: jax.Array  # [B] int32, the weight classes so far
-    key: jax.Array  # [] typed PRNG key of the episode; stays
+    judged: jax.Array  # [m, E] int32, what rewards are measured on, batch by batch
 
 
 class Observation(NamedTuple):
@@ -55,10 +57,22 @@ class LabellingEnv:
                  + c H(p̄)
 
     with p̄ the share of each label in the batch, and H as in `batch_entropy`: a more
-    even use of labels pays. (The paper averages the agent's probabilities, which an
-    environment does not see.) All other steps pay 0. The interface is that of gymnax
-    1.0, with `terminated` at the end of the epoch and `truncated` never; it does not
-    reset itself, and a finished episode's observation is its last one.
+    even use of labels pays. All other steps pay 0. The images of the rewards are the
+    training set in a random order, `eval_size` at a time, from the start again when it
+    is through. The interface is that of gymnax 1.0, with `terminated` at the end of the
+    epoch and `truncated` never; it does not reset itself: a finished episode's
+    observation is its last one, and further steps train nothing and pay 0.
+
+    | | paper | released code | here |
+    |---|---|---|---|
+    | c | 1 | 0.2 | `entropy_coef`, 1 |
+    | p̄ | mean of the agent's probabilities over the evaluation batch, Eq. 3 | over the
+      training batch | share of the labels given to the training batch: an environment
+      does not see probabilities |
+    | sign of H | printed without its minus | adds the entropy | adds the entropy |
+    | factors | 2^(10w − 5), Eq. 8 | 2^(8w − 3) | `weight_formula` |
+    | main network goes back | at the end of the epoch (section 4), of the batch
+      (appendix B) | of the epoch | `restore` |
 
     An action is a label, `[]` int32, and with `weighted` a pair of a label and a weight
     class, `[2]` int32. See `Hierarchy.inside` for labels outside the image's block.
@@ -103,6 +117,11 @@ class LabellingEnv:
                     f"`{name}` should be at least 1. Found {getattr(self, name)}."
                 )
         check_formula(self.weight_formula, self.num_weights)
+        if not (math.isfinite(self.entropy_coef) and self.entropy_coef >= 0):
+            raise ValueError(
+                "`entropy_coef` should be at least 0: below, to use one label alone "
+                f"would pay. Found {self.entropy_coef}."
+            )
         if self.mode not in ("agent", "main"):
             raise ValueError(f'`mode` should be "agent" or "main". Found {self.mode}.')
         if self.restore not in ("epoch", "batch"):
@@ -123,7 +142,9 @@ class LabellingEnv:
           The first image, and the state.
 
         Raises:
-          ValueError: a batch is larger than the data.
+          ValueError: a batch is larger than the data; images and labels are not as
+            many; where the values are at hand, labels out of range or a class without
+            any.
         """
         state = self._begin(key, params)
         return self._look(state, params), state
@@ -142,8 +163,7 @@ class LabellingEnv:
         """Labels one image; with the batch's last one, trains and pays.
 
         Args:
-          key: not used: the episode's own key decides, so that labelling one by one
-            and a batch at once draw the same.
+          key: not used: all that an episode draws is drawn when it begins.
           state: from `reset` or `step`.
           action: the label, or the label and the weight class.
           params: as given to `reset`.
@@ -162,12 +182,17 @@ class LabellingEnv:
             weight_classes=state.weight_classes.at[state.position].set(weight_class),
         )
         zero = jnp.zeros((), jnp.float32)
-        state, loss, entropy = jax.lax.cond(
+        state, trained, loss, entropy = jax.lax.cond(
             last,
             lambda: self._train(state, params),
-            lambda: (state._replace(position=state.position + 1), zero, zero),
+            lambda: (
+                state._replace(position=state.position + 1),
+                jnp.zeros((), bool),
+                zero,
+                zero,
+            ),
         )
-        return self._result(state, self._look(state, params), last, loss, entropy)
+        return self._result(state, self._look(state, params), trained, loss, entropy)
 
     def step_batch(
         self, key: Key[Array, ""], state: EnvState, action: Int[Array, "B ..."],
@@ -189,8 +214,7 @@ class LabellingEnv:
         labels = params.labels[indices].astype(jnp.int32)
         given, weight_classes = self._decode(action, labels)
         state = state._replace(given=given, weight_classes=weight_classes)
-        state, loss, entropy = self._train(state, params)
-        trained = jnp.ones((), bool)
+        state, trained, loss, entropy = self._train(state, params)
         return self._result(
             state, self._look_batch(state, params), trained, loss, entropy
         )
@@ -204,23 +228,35 @@ class LabellingEnv:
         return state.order[jnp.minimum(state.batch, state.order.shape[0] - 1)]
 
     def _begin(self, key, params: EnvParams) -> EnvState:
-        samples = params.labels.shape[0]
+        samples = params.images.shape[0]
+        for name in ("labels", "targets"):
+            values = getattr(params, name)
+            if values is not None and len(values) != samples:
+                raise ValueError(
+                    f"`{name}` should be {samples}, as many as there are images. "
+                    f"Found {len(values)}."
+                )
+        if not isinstance(params.labels, jax.core.Tracer):
+            check_labels(self.hierarchy, params.labels)
         if self.mode == "agent" and self.eval_size > samples:
             raise ValueError(
                 f"`eval_size` should be at most {samples}, the number of samples. "
                 f"Found {self.eval_size}."
             )
-        order_key, key = jax.random.split(key)
+        order_key, judge_key = jax.random.split(key)
         zero, zeros = jnp.zeros((), jnp.int32), jnp.zeros(self.batch_size, jnp.int32)
         order = epoch_indices(order_key, samples, self.batch_size).astype(jnp.int32)
-        return EnvState(params.main, order, zero, zero, zeros, zeros, key)
+        judged = epoch_indices(judge_key, samples, min(self.eval_size, samples))
+        judged = judged.astype(jnp.int32)
+        return EnvState(params.main, order, zero, zero, zeros, zeros, judged)
 
     def _decode(self, action, label):
         """The label inside its block, and the weight class."""
         if not self.weighted:
             return self.hierarchy.inside(action, label), jnp.zeros_like(label)
         given = self.hierarchy.inside(action[..., 0], label)
-        return given, action[..., 1].astype(jnp.int32)
+        weight_class = action[..., 1].astype(jnp.int32)
+        return given, jnp.clip(weight_class, 0, self.num_weights - 1)
 
     def _now(self, state, params):
         """The image that is next, and its main label."""
@@ -238,8 +274,11 @@ class LabellingEnv:
         return Observation(params.images[index], params.labels[index].astype(jnp.int32))
 
     def _train(self, state: EnvState, params: EnvParams):
-        """One step of the main network on the batch, and the parts of the reward."""
-        index = self.indices(state)
+        """One step of the main network on the batch, and the parts of the reward.
+
+        Nothing where the episode is over: there is no batch to train on.
+        """
+        index, going_on = self.indices(state), state.batch < state.order.shape[0]
         factors = None
         if self.weighted:
             factors = weight_factor(
@@ -247,8 +286,8 @@ class LabellingEnv:
                 num_classes=self.num_weights,
                 formula=self.weight_formula,
             )
-        labels = params.labels[index].astype(jnp.int32)
-        batch = MainBatch(params.images[index], labels, state.given, factors)
+        targets = _targets(params, index)
+        batch = MainBatch(params.images[index], targets, state.given, factors)
         main, _ = self.task.step(state.main, batch)
         loss = entropy = jnp.zeros((), jnp.float32)
         if self.mode == "agent":
@@ -258,20 +297,31 @@ class LabellingEnv:
         if self.mode == "agent" and self.restore == "batch":
             main = params.main
         state = state._replace(
-            main=main, batch=state.batch + 1, position=jnp.zeros((), jnp.int32)
+            main=jax.tree.map(
+                lambda new, old: jnp.where(going_on, new, old), main, state.main
+            ),
+            batch=state.batch + going_on.astype(jnp.int32),
+            position=jnp.zeros((), jnp.int32),
         )
-        return state, loss, entropy
+        zero = jnp.zeros((), jnp.float32)
+        loss, entropy = (jnp.where(going_on, x, zero) for x in (loss, entropy))
+        return state, going_on, loss, entropy
 
     def _evaluate(self, main, state, params) -> Float[Array, ""]:
-        """The primary loss on images drawn for this batch."""
-        key = jax.random.fold_in(state.key, state.batch)
-        samples = params.labels.shape[0]
-        drawn = jax.random.permutation(key, samples)[: self.eval_size]
-        found = self.task.evaluate(main, params.images[drawn], params.labels[drawn])
+        """The primary loss on the images whose turn it is."""
+        drawn = state.judged[state.batch % state.judged.shape[0]]
+        found = self.task.evaluate(main, params.images[drawn], _targets(params, drawn))
         return found.astype(jnp.float32)
 
     def _result(self, state, observation, trained: Bool[Array, ""], loss, entropy):
-        reward = -loss + self.entropy_coef * entropy  # Eq. 4
+        reward = -loss + self.entropy_coef * entropy  # Eq. 4; 0 where not trained
         over = state.batch >= state.order.shape[0]
         info: dict[str, Any] = {"trained": trained, "loss": loss, "entropy": entropy}
         return observation, state, reward, over, jnp.zeros_like(over), info
+
+
+def _targets(params: EnvParams, indices: Int[Array, " B"]) -> Any:
+    """What the primary loss takes, of some images."""
+    if params.targets is None:
+        return params.labels[indices].astype(jnp.int32)
+    return params.targets[indices]

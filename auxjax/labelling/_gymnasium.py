@@ -20,9 +20,11 @@ def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any
 
     | | |
     |---|---|
-    | `reset(options={"mode": "main"})` | an episode without rewards, to train the main
-      network on an agent that does not learn; `"agent"` is the other mode |
-    | `keep_main()` | the main network of this episode becomes the canonical one |
+    | `reset(options={"mode": "main"})` | an episode without rewards, which trains the
+      main network on an agent that does not learn; `"agent"` is the other mode, and
+      episodes without this option have that of `env` |
+    | `keep_main()` | the main network of this episode becomes the canonical one; where
+      it is new, as after a vectorised environment's own reset, that of the one before |
     | `params` | the data and the canonical main network |
     | `state` | of the episode |
 
@@ -37,6 +39,10 @@ def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any
 
     Raises:
       ImportError: Gymnasium is not installed.
+      ValueError: the data do not fit the hierarchy, or are fewer than a batch or than
+        `eval_size`; from `step`, an action that is none.
+      RuntimeError: from `step`, no episode is going on; from `keep_main`, there is no
+        trained network.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax
@@ -94,14 +100,16 @@ def _wrapper(gymnasium: Any) -> type:
                 mode: _jitted(dataclasses.replace(env, mode=mode))
                 for mode in ("agent", "main")
             }
-            self._mode = env.mode
+            self._env, self._mode, self._finished = env, env.mode, None
+            # Values are looked at here: inside the jitted functions they are unknown.
+            jax.eval_shape(lambda: env.reset(self._key, params))
 
         def reset(self, *, seed: int | None = None, options: dict | None = None):
             """A new epoch, from the canonical main network."""
             super().reset(seed=seed)
             if seed is not None:
                 self._key = jax.random.key(seed)
-            mode = (options or {}).get("mode", self._mode)
+            mode = (options or {}).get("mode", self._env.mode)
             if mode not in self._steps:
                 raise ValueError(f'`mode` should be "agent" or "main". Found {mode!r}.')
             self._mode = mode
@@ -111,19 +119,33 @@ def _wrapper(gymnasium: Any) -> type:
 
         def step(self, action):
             """Labels the image that was last seen."""
-            if self.state is None:
+            if self.state is None or self._over():
                 raise RuntimeError("`reset` should be called before `step`.")
+            if not self.action_space.contains(action):
+                raise ValueError(
+                    f"`action` should be of {self.action_space}. Found {action!r}."
+                )
             action = np.asarray(action, np.int32)
             seen, self.state, reward, over, cut, info = self._steps[self._mode][1](
                 self.state, action, self.params
             )
+            if over:
+                self._finished = self.state.main
             info = {name: np.asarray(value).item() for name, value in info.items()}
             return _on_host(seen), float(reward), bool(over), bool(cut), info
 
         def keep_main(self) -> None:
             """The main network as it is now becomes the canonical one."""
+            main = None
             if self.state is not None:
-                self.params = self.params._replace(main=self.state.main)
+                is_new = int(self.state.batch) == int(self.state.position) == 0
+                main = self._finished if is_new else self.state.main
+            if main is None:
+                raise RuntimeError("There is no trained main network to keep yet.")
+            self.params, self._finished = self.params._replace(main=main), None
+
+        def _over(self) -> bool:
+            return int(self.state.batch) >= self.state.order.shape[0]
 
     return LabellingGymnasium
 
@@ -132,7 +154,7 @@ def _jitted(env: LabellingEnv) -> tuple[Any, Any]:
     """`reset(key, params)` and `step(state, action, params)`."""
 
     def step(state, action, params):
-        return env.step(state.key, state, action, params)
+        return env.step(jax.random.key(0), state, action, params)
 
     return jax.jit(env.reset), jax.jit(step)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Int, Key
-from auxjax.labelling._hierarchy import Hierarchy
+from auxjax.labelling._hierarchy import Hierarchy, check_labels
 
 
 def kmeans(
@@ -34,7 +34,8 @@ def kmeans(
       The centres, those of class c at ψc, …, ψc + ψ − 1.
 
     Raises:
-      ValueError: `iterations` is below 1.
+      ValueError: `iterations` is below 1; where the values are at hand, labels out of
+        range or a class without any.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -50,6 +51,8 @@ def kmeans(
     """
     if iterations < 1:
         raise ValueError(f"`iterations` should be at least 1. Found {iterations}.")
+    if not isinstance(labels, jax.core.Tracer):
+        check_labels(hierarchy, labels)
     start = _first_centres(key, points, labels, hierarchy)
 
     def lloyd(_, centres):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ class MainBatch(NamedTuple):
     """What one step learns from."""
 
     images: Any  # [B, ...]
-    labels: jax.Array  # [B] int, the main task's
+    labels: jax.Array  # [B] int, the main task's, or whatever its loss takes
     targets: Any = None  # [B] int, or [B, K] distributions, the auxiliary task's
     factors: Any = None  # [B], of each sample's auxiliary loss; None: 1
 
@@ -37,7 +38,7 @@ class MainMetrics(NamedTuple):
 
     primary: jax.Array  # [], mean primary loss
     auxiliary: jax.Array  # [], mean auxiliary loss with its factors, without λ
-    accuracy: jax.Array  # [], share of the batch's main labels that were right
+    accuracy: jax.Array  # [], share of the main labels that were right; 0: no classes
 
 
 SampleLoss = Callable[[Array, Array], Array]
@@ -54,6 +55,9 @@ class MainTask:
       auxiliary_loss: `(output, targets) -> [B]`.
       aux_weight: λ; 0: the auxiliary task is left out, targets need not be there.
 
+    Raises:
+      ValueError: λ is below 0, or no number.
+
     References:
       Goldfeder et al., Eq. 1, 2, 7.
     """
@@ -63,6 +67,13 @@ class MainTask:
     primary_loss: SampleLoss = focal_loss_of_logits
     auxiliary_loss: SampleLoss = focal_loss_of_logits
     aux_weight: float = 1.0
+
+    def __post_init__(self):
+        """Refuses a λ that makes no sense."""
+        if not (math.isfinite(self.aux_weight) and self.aux_weight >= 0):
+            raise ValueError(
+                f"`aux_weight` should be at least 0. Found {self.aux_weight}."
+            )
 
     def init(self, key: Array, images: Any) -> MainState:
         """A new network, for images of this shape."""
@@ -83,8 +94,10 @@ class MainTask:
             if batch.factors is not None:
                 each = batch.factors.astype(each.dtype) * each
             auxiliary = jnp.mean(each)
-        best = jnp.argmax(outputs[0], axis=-1).astype(batch.labels.dtype)
-        accuracy = jnp.mean((best == batch.labels).astype(primary.dtype))
+        accuracy = jnp.zeros_like(primary)
+        if jnp.issubdtype(batch.labels.dtype, jnp.integer):
+            best = jnp.argmax(outputs[0], axis=-1).astype(batch.labels.dtype)
+            accuracy = jnp.mean((best == batch.labels).astype(primary.dtype))
         metrics = MainMetrics(primary, auxiliary, accuracy)
         return primary + self.aux_weight * auxiliary, (model_state, metrics)
 

@@ -27,6 +27,7 @@ class Labelled(NamedTuple):
     value: jax.Array  # [B]
     reward: jax.Array  # [B], of each image's step: all but the last are 0
     terminated: jax.Array  # [B] bool
+    valid: jax.Array  # [B] bool, False: after the end of the epoch
 
 
 def make_rl_aux(
@@ -106,7 +107,7 @@ def make_rl_aux(
             )
             batch = _to_learn_from(config, seen, last_value)
             learner, _ = update(learner, batch, learn_key)
-            return (env_state, learner), jnp.sum(seen.reward) / length
+            return (env_state, learner), jnp.sum(seen.reward)
 
         keys = jax.random.split(key, updates)
         (env_state, learner), rewards = jax.lax.scan(
@@ -114,7 +115,7 @@ def make_rl_aux(
         )
         if config.restore == "never":
             main = env_state.main
-        return learner, main, jnp.mean(rewards)
+        return learner, main, jnp.sum(rewards) / env_state.order.shape[0]
 
     return Labeller(init, label, learn, learns_first=True)
 
@@ -148,10 +149,14 @@ def environment(
 
 
 def rollouts(config: LabellingConfig, env_state: EnvState) -> tuple[int, int]:
-    """Batches of a rollout, and rollouts of an epoch: equal parts."""
+    """Batches of a rollout, and rollouts of an epoch.
+
+    The last rollout may go beyond the epoch's end, by less than its length; the
+    environment does nothing there, and the agent does not learn from it.
+    """
     steps = env_state.order.shape[0]
     updates = -(-steps // config.rollout_batches)
-    return steps // updates, updates
+    return -(-steps // updates), updates
 
 
 def label_batches(
@@ -175,6 +180,7 @@ def label_batches(
         return policy.apply(learner.params, learner.model_state, observation, False)[0]
 
     def step(env_state, key):
+        going_on = env_state.batch < env_state.order.shape[0]
         indices = env.indices(env_state)
         choices, value = look(indices)
         action = policy.policy.sample(key, choices)
@@ -183,7 +189,8 @@ def label_batches(
         _, env_state, reward, over, _, _ = env.step_batch(key, env_state, given, params)
         paid = jnp.zeros_like(value).at[-1].set(reward.astype(value.dtype))
         ends = jnp.zeros(value.shape, bool).at[-1].set(over)
-        return env_state, Labelled(indices, action, log_prob, value, paid, ends)
+        valid = jnp.broadcast_to(going_on, value.shape)
+        return env_state, Labelled(indices, action, log_prob, value, paid, ends, valid)
 
     env_state, seen = jax.lax.scan(step, env_state, jax.random.split(key, length))
     last_value = look(env.indices(env_state)[:1])[1][0]
@@ -208,5 +215,5 @@ def _to_learn_from(config: LabellingConfig, seen: Labelled, last_value) -> PPOBa
         log_prob=flat.log_prob,
         advantage=advantage[:, 0],
         target=target[:, 0],
-        valid=jnp.ones_like(flat.terminated),
+        valid=flat.valid,
     )

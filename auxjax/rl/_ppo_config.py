@@ -10,14 +10,17 @@ import optax
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
-    """Proximal policy optimization. The defaults are Stable-Baselines3's.
+    """Proximal policy optimization.
+
+    The defaults are Stable-Baselines3's, but for `rollout_length` (there 2,048 steps in
+    one environment). Its advantages are divided by √(Σ/(n − 1)), here by √(Σ/n).
 
     Attributes:
       learning_rate: of Adam.
       rollout_length: steps between two updates, in each environment.
       epochs: passes over a rollout.
-      minibatch_size: samples of a gradient step; what is left over at the end of a pass
-        is dropped, and is another part in each pass.
+      minibatch_size: samples of a gradient step; the last one of a pass has what is
+        left.
       clip: ε, how far a probability ratio may move before its gradient stops.
       discount: γ.
       gae_lambda: λ of generalised advantage estimation.

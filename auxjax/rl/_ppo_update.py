@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Key
+from auxjax._types import Array, Bool, Int, Key
 from auxjax.rl._ppo_config import PPOConfig
 from auxjax.rl._ppo_loss import PPOBatch, PPOMetrics, ppo_loss
 from auxjax.rl._ppo_networks import ActorCritic
@@ -75,8 +75,10 @@ def make_ppo_update(
     def update(learner, batch, key):
         size = batch.action.shape[0]
 
-        def descend(learner, indices):
+        def descend(learner, part):
+            indices, is_real = part
             some = jax.tree.map(lambda x: x[indices], batch)
+            some = some._replace(valid=some.valid & is_real)
             gradient, (model_state, metrics) = jax.grad(loss_fn, has_aux=True)(
                 learner.params, learner.model_state, some
             )
@@ -86,8 +88,7 @@ def make_ppo_update(
             return PPOLearner(params, model_state, opt_state), metrics
 
         def one_pass(learner, key):
-            order = epoch_indices(key, size, config.minibatch_size)
-            return jax.lax.scan(descend, learner, order)
+            return jax.lax.scan(descend, learner, minibatches(key, size, config))
 
         if config.minibatch_size > size:
             raise ValueError(
@@ -99,3 +100,17 @@ def make_ppo_update(
         return learner, jax.tree.map(jnp.mean, metrics)
 
     return update
+
+
+def minibatches(
+    key: Key[Array, ""], size: int, config: PPOConfig
+) -> tuple[Int[Array, "steps B"], Bool[Array, "steps B"]]:
+    """One pass over a rollout in a random order, as indices, and which of them count.
+
+    A last, smaller minibatch is filled up with samples that do not count.
+    """
+    steps = -(-size // config.minibatch_size)
+    places = jnp.arange(steps * config.minibatch_size)
+    order = epoch_indices(key, size, size)[0][places % size]
+    shape = steps, config.minibatch_size
+    return order.reshape(shape), (places < size).reshape(shape)

@@ -118,11 +118,10 @@ def test_every_transition_is_that_of_the_papers_loop(world, weighted, x64):
     _, state = env.reset(jax.random.key(2), params)
     order = np.asarray(state.order)
     assert order.shape == (3, BATCH)
-    draws = [
-        np.asarray(jax.random.permutation(jax.random.fold_in(state.key, i), SAMPLES))
-        for i in range(3)
-    ]
-    loop = PaperLoop(params, order, [d[:EVAL] for d in draws], weighted)
+    judged = np.asarray(state.judged)
+    assert judged.shape == (2, EVAL)
+    assert len(set(judged.reshape(-1).tolist())) == 2 * EVAL  # none twice
+    loop = PaperLoop(params, order, [judged[i % 2] for i in range(3)], weighted)
     step = jax.jit(env.step)
     for t, action in enumerate(some_actions(env, 3 * BATCH)):
         expected, over = loop.step(action)
@@ -166,6 +165,58 @@ def test_a_batch_at_once_is_the_same(world, weighted, restore):
         assert (int(one.batch), int(one.position)) == (int(whole.batch), 0)
     assert bool(over)
     np.testing.assert_array_equal(seen.label, params.labels[whole.order[-1]])
+
+
+def test_after_its_end_an_episode_does_nothing(world):
+    env, params = world()
+    key, actions = jax.random.key(0), jnp.zeros(BATCH, jnp.int32)
+    _, whole = env.reset_batch(key, params)
+    for _ in range(3):
+        _, whole, _, over, *_ = env.step_batch(key, whole, actions, params)
+    assert bool(over)
+    _, later, reward, over, _, info = env.step_batch(key, whole, actions, params)
+    assert (float(reward), bool(over), bool(info["trained"])) == (0.0, True, False)
+    assert bits(later.main) == bits(whole.main)
+    assert int(later.batch) == 3
+    step = jax.jit(env.step)
+    for _ in range(2 * BATCH):
+        _, later, reward, over, _, info = step(key, later, actions[0], params)
+        assert (float(reward), bool(over), bool(info["trained"])) == (0.0, True, False)
+    assert bits(later.main) == bits(whole.main)
+
+
+def test_weights_outside_their_classes_are_the_nearest(world):
+    env, params = world(weighted=True)
+    key = jax.random.key(0)
+    _, state = env.reset_batch(key, params)
+    for wild, tame in ((400, 20), (-3, 0)):
+        found = [
+            env.step_batch(key, state, jnp.array([[1, w]] * BATCH), params)[1]
+            for w in (wild, tame)
+        ]
+        assert bits(found[0].main) == bits(found[1].main)
+
+
+def test_the_main_task_may_be_a_regression(world):
+    """Its targets reach the loss as they are, in training and in the reward."""
+    env, params = world()
+    targets = jnp.outer(jnp.linspace(0.1, 0.9, SAMPLES), jnp.ones(2))
+
+    def square(output, wanted):
+        return jnp.sum(jnp.square(output - wanted), axis=1)
+
+    task = dataclasses.replace(env.task, primary_loss=square)
+    env = dataclasses.replace(env, task=task, entropy_coef=0.0)
+    params = params._replace(targets=targets)
+    key = jax.random.key(0)
+    _, state = env.reset_batch(key, params)
+    _, after, reward, *_ = env.step_batch(
+        key, state, jnp.zeros(BATCH, jnp.int32), params
+    )
+    judged = state.judged[0]
+    outputs = task.predict(after.main, params.images[judged])
+    expected = -jnp.mean(square(outputs, targets[judged]))
+    np.testing.assert_allclose(reward, expected, rtol=1e-6)
 
 
 def bits(tree):
@@ -251,9 +302,31 @@ def test_an_even_use_of_labels_pays(world):
         ({"weight_formula": "x"}, '`formula` should be "paper" or "code"'),
         ({"batch_size": 15}, "`batch_size` should be at most 14"),
         ({"eval_size": 15}, "`eval_size` should be at most 14"),
+        ({"entropy_coef": -1.0}, "`entropy_coef` should be at least 0"),
+        ({"entropy_coef": float("nan")}, "`entropy_coef` should be at least 0"),
     ],
 )
 def test_what_is_refused(world, changes, message):
     env, params = world()
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(env, **changes).reset(jax.random.key(0), params)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([5] * SAMPLES, "`labels` should be from 0 to 1. Found 5 to 5"),
+        ([1] * SAMPLES, r"Found no sample of \[0\]"),
+        ([0, 1], "`labels` should be 14, as many as there are images. Found 2"),
+    ],
+)
+def test_labels_that_are_refused(world, labels, message):
+    env, params = world()
+    with pytest.raises(ValueError, match=message):
+        env.reset(jax.random.key(0), params._replace(labels=jnp.array(labels)))
+
+
+def test_a_weight_below_zero_is_refused(world):
+    env, _ = world()
+    with pytest.raises(ValueError, match="`aux_weight` should be at least 0"):
+        dataclasses.replace(env.task, aux_weight=-1.0)

@@ -1,5 +1,6 @@
 """The Gymnasium wrapper, by Gymnasium's own checker."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -50,7 +51,7 @@ def test_an_episode_is_the_environments_own(world):
     state = env.state
     for t in range(6):
         *_, state, reward, over, cut, info = pure.step(
-            state.key, state, jnp.asarray(t, jnp.int32), params
+            jax.random.key(0), state, jnp.asarray(t, jnp.int32), params
         )
         seen, *found, found_info = env.step(t)
         np.testing.assert_allclose(found[0], reward, rtol=1e-6)
@@ -79,6 +80,64 @@ def test_modes_and_the_canonical_network(world):
     assert (start != before).any()
     with pytest.raises(ValueError, match='`mode` should be "agent" or "main"'):
         env.reset(options={"mode": "x"})
+
+
+def test_a_mode_is_for_one_episode(world):
+    env = gymnasium_env(*world())
+    env.reset(seed=0, options={"mode": "main"})
+    assert [env.step(0)[1] for _ in range(6)] == [0.0] * 6
+    env.reset()
+    assert [env.step(0)[1] != 0 for _ in range(6)] == [False, False, True] * 2
+
+
+def test_keeping_after_a_vectorised_environments_own_reset(world):
+    """The paper's alternation: whoever drives it may have reset before we are asked."""
+    env = gymnasium_env(*world())
+    with pytest.raises(RuntimeError, match="no trained main network"):
+        env.keep_main()
+    before = env.params.main.params["heads"][0]
+    env.reset(seed=0, options={"mode": "main"})
+    with pytest.raises(RuntimeError, match="no trained main network"):
+        env.keep_main()
+    for _ in range(6):
+        env.step(0)
+    trained = env.state.main.params["heads"][0]
+    env.reset()
+    env.keep_main()
+    kept = env.params.main.params["heads"][0]
+    assert (kept == trained).all()
+    assert (kept != before).any()
+    env.reset()
+    assert (env.state.main.params["heads"][0] == trained).all()
+    with pytest.raises(RuntimeError, match="no trained main network"):
+        env.keep_main()
+
+
+@pytest.mark.parametrize(
+    ("weighted", "action"), [(False, 6), (False, -1), (True, np.array([0, 400]))]
+)
+def test_what_is_no_action_is_refused(world, weighted, action):
+    env = gymnasium_env(*world(weighted=weighted))
+    env.reset()
+    with pytest.raises(ValueError, match="`action` should be of"):
+        env.step(action)
+
+
+def test_bad_data_are_refused_at_once(world):
+    pure, params = world()
+    with pytest.raises(ValueError, match="`labels` should be from 0 to 1"):
+        gymnasium_env(pure, params._replace(labels=params.labels + 1))
+    with pytest.raises(ValueError, match="`batch_size` should be at most 7"):
+        gymnasium_env(dataclasses.replace(pure, batch_size=9), params)
+
+
+def test_no_step_after_the_end(world):
+    env = gymnasium_env(*world())
+    env.reset()
+    for _ in range(6):
+        env.step(0)
+    with pytest.raises(RuntimeError, match="`reset` should be called"):
+        env.step(0)
 
 
 def test_a_step_needs_a_reset(world):

@@ -217,7 +217,7 @@ def test_networks_with_statistics(blocks, data):
 
         return Network(init, apply)
 
-    for name, of_main, of_maker in (("maxl", 4, 4), ("rl", 4, 2 * (20 // 7))):
+    for name, of_main, of_maker in (("maxl", 4, 4), ("rl", 4, 2 * -(-20 // 7))):
         config = LabellingConfig(method=name, batch_size=5, eval_size=8, ppo=PPO)
         method = make_method(config, blocks, running(2, 6), running(*OUTPUTS[name]))
         state, _ = method.epoch(method.init(jax.random.key(0), data), data)
@@ -273,7 +273,7 @@ def test_bad_sizes_and_networks(make, network, blocks, data):
         ({"batch_size": 0}, "`batch_size` should be at least 1. Found 0"),
         ({"learning_rate": 0.0}, "`learning_rate` should be above 0"),
         ({"aux_weight": -1.0}, "`aux_weight` should be at least 0. Found -1.0"),
-        ({"entropy_coef": float("nan")}, "`entropy_coef` should be finite"),
+        ({"entropy_coef": float("nan")}, "`entropy_coef` should be at least 0"),
         ({"weight_formula": "x"}, '`formula` should be "paper" or "code"'),
         ({"num_weights": 1}, "`num_classes` should be at least 2. Found 1"),
     ],

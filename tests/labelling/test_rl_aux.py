@@ -164,7 +164,33 @@ def test_an_epoch_is_cut_into_equal_rollouts(started, data, blocks):
     assert rollouts(conf, state) == (2, 2)  # four batches
     assert rollouts(config(rollout_batches=4), state) == (4, 1)
     assert rollouts(config(rollout_batches=100), state) == (4, 1)
-    assert rollouts(config(rollout_batches=1), state) == (1, 4)
+    small = PPOConfig(minibatch_size=5)
+    assert rollouts(config(rollout_batches=1, ppo=small), state) == (1, 4)
+    with pytest.raises(ValueError, match="`ppo.minibatch_size` should be at most 5"):
+        config(rollout_batches=1)
+
+
+def test_a_rollout_beyond_the_end_teaches_nothing(started, network, data, blocks):
+    """Four batches in rollouts of at most three are 2 + 2; five would be 3 + 2."""
+    conf = config(rollout_batches=3, batch_size=4)  # five batches
+    _, task, learner, main = started(conf)
+    env = environment(conf, blocks, task)
+    params = EnvParams(data.images[:20], data.labels[:20], main)
+    key = jax.random.key(0)
+    _, state = env.reset_batch(key, params)
+    length, updates = rollouts(conf, state)
+    assert (length, updates) == (3, 2)
+    policy = agent(network(6, 1), blocks)
+    valid = []
+    for _ in range(updates):
+        state, seen, last = label_batches(
+            env, policy, learner, state, params, length, key
+        )
+        batch = _to_learn_from(conf, seen, last)
+        valid += batch.valid.tolist()
+        assert np.isfinite(np.asarray(batch.advantage)).all()
+    assert valid == [True] * 20 + [False] * 4
+    assert int(state.batch) == 5
 
 
 def test_the_agent_learns_what_pays(network, blocks, data):

@@ -1,5 +1,7 @@
 """PPO: its parts against NumPy, and what it learns where the answer is known."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +15,13 @@ from auxjax.rl import (
     clipped_objective,
     factored_categorical,
     gae,
+    init_learner,
     make_ppo,
     make_ppo_train,
+    make_ppo_update,
     ppo_loss,
 )
+from auxjax.rl._ppo_update import minibatches
 
 
 @pytest.mark.parametrize("gae_lambda", [0.0, 0.9, 1.0])
@@ -92,6 +97,46 @@ def test_the_loss(x64, normalize):
     np.testing.assert_allclose(parts.clip_fraction, np.mean(np.abs(ratio - 1) > 0.1))
     kl = np.mean(ratio - 1 - np.log(ratio))
     np.testing.assert_allclose(parts.kl, kl, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("size", "steps"), [(10, 4), (9, 3), (3, 1)])
+def test_a_pass_has_every_sample_once(size, steps):
+    config = PPOConfig(minibatch_size=3)
+    indices, counts = minibatches(jax.random.key(0), size, config)
+    assert indices.shape == counts.shape == (steps, 3)
+    assert sorted(indices[counts].tolist()) == list(range(size))
+    assert int(counts.sum()) == size
+
+
+def test_the_last_minibatch_is_what_is_left():
+    """A rollout of four in minibatches of three: the second step is of one sample."""
+    net = actor_critic(make("Probe-Action", 1))
+    config = PPOConfig(
+        epochs=1, minibatch_size=3, learning_rate=0.01, normalize_advantage=False
+    )
+    observation = make("Probe-Action", 1).reset(jax.random.key(0))[1]
+    learner = init_learner(config, net, observation, jax.random.key(1))
+    rng = np.random.default_rng(0)
+    batch = PPOBatch(
+        observation=jnp.repeat(observation, 4, axis=0),
+        action=jnp.array([0, 1, 0, 1]),
+        log_prob=jnp.asarray(rng.normal(size=4) - 1, jnp.float32),
+        advantage=jnp.asarray(rng.normal(size=4), jnp.float32),
+        target=jnp.asarray(rng.normal(size=4), jnp.float32),
+        valid=jnp.ones(4, bool),
+    )
+    key = jax.random.key(2)
+    found, _ = make_ppo_update(config, net)(learner, batch, key)
+    (indices, counts) = minibatches(jax.random.split(key, 1)[0], 4, config)
+    expected = learner
+    for rows, real in zip(indices, counts, strict=True):
+        some = jax.tree.map(lambda x, rows=rows[real]: x[rows], batch)
+        one = dataclasses.replace(config, minibatch_size=len(some.action))
+        expected, _ = make_ppo_update(one, net)(expected, some, key)
+    for a, b in zip(
+        jax.tree.leaves(found.params), jax.tree.leaves(expected.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_a_policy_of_two_choices():
