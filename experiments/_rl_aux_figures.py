@@ -39,8 +39,12 @@ def draw_curves(results: Results, path: Path) -> None:
 
 
 def draw_ablation(results: Results, path: Path) -> None:
-    """The test accuracy at the end against λ; `single` is λ = 0."""
+    """The test accuracy at the end against λ; `single`, which has none, is a level."""
     curves: dict[str, Any] = {}
+    alone, weights = results.get(Variant("single")), {v.aux_weight for v in results}
+    if alone is not None:
+        last = alone.curves.test["accuracy"][:, -1:]
+        curves["single"] = sorted(weights), np.repeat(last, len(weights), axis=1)
     for method in dict.fromkeys(v.method for v in results if v.method != "single"):
         for restore in dict.fromkeys(v.restore for v in results if v.method == method):
             own = sorted(

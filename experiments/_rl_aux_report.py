@@ -75,10 +75,12 @@ def verdict(results: Results) -> list[str]:
     for variant, (curves, _, _) in results.items():
         if variant.method in LEARNED:
             use = curves.train["label_use"].mean(axis=1)
+            lowest = curves.train["lowest_label_use"].min()
             lines.append(
                 f"{variant.label}: label use {mean_std(use, digits=3)}, mean over "
-                f"training; at its lowest {curves.train['label_use'].min():.3f}, over "
-                "all seeds and epochs (1: even, 0: one label a class)."
+                f"training; at its lowest {lowest:.3f}, over all seeds and epochs "
+                "(1: even, 0: one label a class). Of the likeliest labels of test "
+                f"images {curves.test['label_use'].min():.3f} at its lowest."
             )
     return lines
 
@@ -128,7 +130,8 @@ def _described(config: Any, problem: Problem) -> str:
         "`best accuracy` is the best epoch's, picked on the test set, as by the "
         "paper's early stopping. Label use is the entropy of the labels inside a "
         "class as a share of its maximum: in training (of MAXL's soft labels), and "
-        "`on test` of the likeliest labels of test images. Seconds are those of an "
+        "`on test` of the likeliest labels of test images; human labels of a class "
+        "that has fewer than psi of them cannot reach 1. Seconds are those of an "
         f"epoch of all seeds. Machine: {facts}."
     )
 
@@ -142,6 +145,7 @@ def _numbers(results: Results) -> list[dict[str, Any]]:
             "test": {k: curves.test[k][:, -1].tolist() for k in SCORES},
             "accuracies": curves.test["accuracy"].tolist(),
             "label_use": curves.train["label_use"].tolist(),
+            "lowest_label_use": curves.train["lowest_label_use"].tolist(),
             "label_use_on_test": curves.test.get("label_use", np.empty(0)).tolist(),
             "seconds_an_epoch": None if np.isnan(curves.seconds) else curves.seconds,
         }

@@ -126,6 +126,7 @@ class Advance:
                 lambda s, _: epoch(s, data), state, length=config.eval_every
             )
             mean = jax.tree.map(jnp.mean, metrics)._asdict()
+            mean["lowest_label_use"] = jnp.min(metrics.label_use)
             size = min(EVALUATED, len(labels))
             logits = in_batches(lambda x: method.predict(state, x), images, size)
             found = scores(logits, labels)

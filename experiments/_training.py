@@ -180,6 +180,12 @@ def in_batches(
     )
 
 
+def unless_said(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the sizes that the command line says nothing of."""
+    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    return {k: v for k, v in sizes.items() if getattr(config, k) == defaults[k]}
+
+
 def say(config: Training, text: str) -> None:
     """A line on stderr, unless told to be quiet."""
     if not config.quiet:

@@ -38,7 +38,7 @@ from _celeba_host import HostAdvance
 from _celeba_problem import make_problem
 from _methods import RULES, check_names
 from _train_loop import Advance, train
-from _training import SINGLE, Curves, Training, choose_folder, say
+from _training import SINGLE, Curves, Training, choose_folder, say, unless_said
 
 from auxjax.run import RunError, parse, plain_errors, use_compilation_cache, write_json
 
@@ -140,17 +140,6 @@ SMOKE = {
 SMOKE_IMAGES, SMOKE_ATTRIBUTES = 64, 6
 
 
-def smoke(config: Config) -> Config:
-    """Small, where the command line says nothing else."""
-    default = Config()
-    changed = {
-        name: value
-        for name, value in SMOKE.items()
-        if getattr(config, name) == getattr(default, name)
-    }
-    return dataclasses.replace(config, **changed)
-
-
 def few(split: Split) -> Split:
     """Some images of each part, and every so many attributes."""
     step = max(len(split.train.names) // SMOKE_ATTRIBUTES, 1)
@@ -228,7 +217,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
-        config = smoke(config)
+        config = dataclasses.replace(config, **unless_said(config, SMOKE))
     use_compilation_cache()
     with plain_errors():
         split, described = load_attributes(

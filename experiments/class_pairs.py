@@ -32,7 +32,7 @@ from _class_distance import distances, features
 from _pairs_problem import Pair, make_problem, read_folder, select
 from _sources import Source, describe, load
 from _train_loop import train
-from _training import SINGLE, Training, choose_folder, say
+from _training import SINGLE, Training, choose_folder, say, unless_said
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 
@@ -119,7 +119,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Trains every method on every pair, then says what came out."""
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
-        config = dataclasses.replace(config, **SMOKE)
+        config = dataclasses.replace(config, **unless_said(config, SMOKE))
     use_compilation_cache()
     with plain_errors():
         folder = choose_folder(config, "class_pairs")

@@ -34,7 +34,7 @@ import _dense_problem as problems
 import _dense_report as report
 from _dense_variants import STUDIES, variants
 from _train_loop import train
-from _training import Training, choose_folder, say
+from _training import Training, choose_folder, say, unless_said
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 
@@ -126,7 +126,9 @@ def main(args: Sequence[str] | None = None) -> None:
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
         chosen = config.method if config.method != Config.method else SMOKE_METHODS
-        config = dataclasses.replace(config, **SMOKE, method=chosen)
+        config = dataclasses.replace(
+            config, **unless_said(config, SMOKE), method=chosen
+        )
     use_compilation_cache()
     with plain_errors():
         folder = choose_folder(config, f"dense_{config.study}")

@@ -32,7 +32,7 @@ from _domains_data import Domains, DomainSource, load_domains
 from _domains_problem import make_problem, make_singles
 from _methods import check_names
 from _train_loop import train
-from _training import SINGLE, Training, choose_folder, say
+from _training import SINGLE, Training, choose_folder, say, unless_said
 
 from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
@@ -137,17 +137,6 @@ SMOKE = {
 SMOKE_DOMAINS = (0, 1, 5, 6)  # two of either classes, in two looks
 
 
-def smoke(config: Config) -> Config:
-    """Small, where the command line says nothing else."""
-    default = Config()
-    changed = {
-        name: value
-        for name, value in SMOKE.items()
-        if getattr(config, name) == getattr(default, name)
-    }
-    return dataclasses.replace(config, **changed)
-
-
 def choose_primaries(config: Config, count: int) -> tuple[int, ...]:
     """The indices of the domains that take turns, in a domain's own order."""
     if not config.primaries:
@@ -187,7 +176,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
-        config = smoke(config)
+        config = dataclasses.replace(config, **unless_said(config, SMOKE))
     use_compilation_cache()
     with plain_errors():
         data, test, described = load_domains(

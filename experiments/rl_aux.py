@@ -33,8 +33,9 @@ import jax
 from _rl_aux_data import GROUPS, Problem, Source, read
 from _rl_aux_run import train
 from _rl_aux_variants import setting, variants
-from _training import choose_folder, say
+from _training import choose_folder, say, unless_said
 
+from auxjax.data import Images
 from auxjax.labelling import METHODS
 from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
@@ -165,15 +166,17 @@ SMOKE = {
     "eval_every": 1,
     "train_size": 300,
     "channels": (4,),
+    "width": 1 / 16,
     "ppo_epochs": 2,
 }
+SMOKE_TEST = 200  # images
 
 
 def resolve(config: Config) -> Config:
     """Fills in what depends on the source, and what `--smoke` makes small."""
     known: dict[str, Any] = SMALL if config.source in GROUPS else LARGE
     missing = {k: v for k, v in known.items() if getattr(config, k) is None}
-    small = SMOKE if config.smoke else {}
+    small = unless_said(config, SMOKE) if config.smoke else {}
     return dataclasses.replace(config, **missing | small)
 
 
@@ -185,6 +188,14 @@ def check(config: Config, problem: Problem) -> Config:
         batch is larger than the data.
     """
     samples = len(problem.train.labels)
+    rollout = config.batch_size * min(
+        config.rollout_batches, samples // config.batch_size
+    )
+    if agents(config) and config.ppo_minibatch > rollout > 0:
+        raise RunError(
+            f"`ppo_minibatch` should be at most {rollout}, the images of a rollout. "
+            f"Found {config.ppo_minibatch}."
+        )
     sizes = ("batch_size", "eval_size") if agents(config) else ("batch_size",)
     for field in sizes:
         if getattr(config, field) > samples:
@@ -226,6 +237,9 @@ def main(args: Sequence[str] | None = None) -> None:
     use_compilation_cache()
     with plain_errors(), quick_compilation(config.smoke):
         problem = read(config.source, config.data_dir, config.psi, config.train_size)
+        if config.smoke:
+            test = (part[:SMOKE_TEST] for part in problem.test[:2])
+            problem = problem._replace(test=Images(*test))
         config = check(config, problem)
         folder = choose_folder(config, "rl_aux")
         say(config, problem.described)

@@ -29,7 +29,15 @@ import numpy as np
 import optax
 from _sources import Source, describe, load
 from _train_loop import train
-from _training import SINGLE, Problem, Training, accuracy, choose_folder, say
+from _training import (
+    SINGLE,
+    Problem,
+    Training,
+    accuracy,
+    choose_folder,
+    say,
+    unless_said,
+)
 
 from auxjax.data import Images, rotate
 from auxjax.models import linear_head, mlp
@@ -144,7 +152,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Trains every method at every rotation, then says what came out."""
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
-        config = dataclasses.replace(config, **SMOKE)
+        config = dataclasses.replace(config, **unless_said(config, SMOKE))
     use_compilation_cache()
     with plain_errors():
         folder = choose_folder(config, "rotated_mnist")
