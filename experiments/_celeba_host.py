@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from _train_loop import only_alive
 from _training import Problem, Training
 
 from auxjax.data import batches, prefetch
@@ -52,7 +53,8 @@ class HostAdvance:
         mean = jax.tree.map(lambda x: x / count, total)
         jax.block_until_ready(mean)
         self._spent.append(time.perf_counter() - begin)
-        return state, {"train": mean._asdict(), "test": self._evaluate(state)}
+        alive = jax.vmap(only_alive)(self._evaluate(state), mean.losses)
+        return state, {"train": mean._asdict(), "test": alive}
 
     def _pairs(self, epoch: int) -> Iterator[tuple[Any, Any]]:
         """The epoch's batches, each with one of another order."""

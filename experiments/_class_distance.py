@@ -1,8 +1,8 @@
 """How far two classes are apart: Fréchet's distance between their features.
 
-The paper takes the distance of Inception's features (FID) and the classes' lowest
-common ancestor in WordNet. Here the features are those of a small network that learned
-to tell all the classes apart, on the training images.
+The paper takes the features of a ResNetV2-50 that learned all of ImageNet, and the
+classes' lowest common ancestor in WordNet as well. Here the features are those of a
+small network that learned to tell all the classes apart, on the training images.
 """
 
 from __future__ import annotations

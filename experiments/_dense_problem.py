@@ -34,27 +34,37 @@ METRICS = {
 
 def load(config: Any) -> tuple[data.Scenes, data.Scenes]:
     """Training and test scenes."""
-    if config.data == "rooms":
-        with Progress("rendering rooms", unit="rooms", quiet=config.quiet) as bar:
+    doing = "rendering rooms" if config.data == "rooms" else f"reading {config.data}"
+    with Progress(doing, unit="images", quiet=config.quiet) as bar, reading():
+
+        def progress(done, total):
+            bar.update(done, total=total)
+
+        if config.data == "rooms":
+            size = (config.size, config.size)
             return data.rooms(
-                config.train_size,
-                config.test_size,
-                size=(config.size, config.size),
-                progress=lambda done, total: bar.update(done, total=total),
+                config.train_size, config.test_size, size=size, progress=progress
             )
-    with reading():
         read = data.nyuv2 if config.data == "nyuv2" else data.cityscapes
-        return read(config.data_dir)
+        return read(config.data_dir, progress=progress)
 
 
 def describe(config: Any, train: data.Scenes, test: data.Scenes) -> str:
     """For the head of a table."""
     names = {"rooms": "rendered rooms", "nyuv2": "NYUv2", "cityscapes": "CityScapes"}
     height, width = train.label.shape[1:]
+    analogue = " (an analogue of NYUv2)" if config.data == "rooms" else ""
     return (
         f"{len(train.label):,} training and {len(test.label):,} test images of "
-        f"{names[config.data]}, {height}x{width}"
+        f"{names[config.data]}{analogue}, {height}x{width}"
     )
+
+
+def width_of(config: Any) -> float:
+    """The factor on the trunk's channels, where the command line says none."""
+    if config.width is not None:
+        return config.width
+    return 0.5 if config.backbone == "small" else 1.0
 
 
 def tasks_of(scenes: data.Scenes) -> tuple[str, ...]:
@@ -67,7 +77,11 @@ def tasks_of(scenes: data.Scenes) -> tuple[str, ...]:
 def make(
     config: Any, train: data.Scenes, test: data.Scenes, variant: Variant
 ) -> Problem:
-    """The variant's tasks in its order; the noise is drawn once an image."""
+    """The variant's tasks in its order; the noise is drawn once an image.
+
+    Augmentation moves the noise with its image. As in the authors' code CityScapes'
+    pictures keep their size; that code also crops them, here they are mirrored alone.
+    """
     classes = {
         "segmentation": _classes(train.label, test.label),
         "part": 0 if train.part is None else _classes(train.part, test.part),
@@ -79,23 +93,38 @@ def make(
     model = build(
         {task: classes[task] for task in variant.tasks},
         backbone=config.backbone,
-        width=config.width,
+        width=width_of(config),
     )
 
     def init(key):
         return model.init(key, jnp.zeros((1, *train.images.shape[1:])))
 
-    def losses(params, state, batch, key):
-        scenes = batch["scenes"]
+    def see(params, state, batch, key):
+        scenes, noise = batch["scenes"], batch.get(NOISE)
         if config.augment:
-            scenes = data.augment_scenes(
-                key, scenes, disparity=config.data == "cityscapes"
-            )
+            both = scenes._replace(part=(scenes.part, noise))
+            street = config.data == "cityscapes"
+            scales = (1.0,) if street else (1.0, 1.2, 1.5)
+            both = data.augment_scenes(key, both, scales=scales, disparity=street)
+            part, noise = both.part
+            scenes = both._replace(part=part)
         found, state = model.apply(params, state, scenes.images, train=True)
-        wanted = {**_targets(scenes), NOISE: batch.get(NOISE)}
+        return found, {**_targets(scenes), NOISE: noise}, state
+
+    def losses(*args):
+        found, wanted, state = see(*args)
         return {
             task: _loss(task, found[task], wanted[task]) for task in variant.tasks
         }, state
+
+    def sample_losses(*args):
+        found, wanted, state = see(*args)
+
+        def each(task):
+            one = lambda a, b: _loss(task, a[None], b[None])  # noqa: E731
+            return jax.vmap(one)(found[task], wanted[task])
+
+        return {task: each(task) for task in variant.tasks}, state
 
     def predictions(params, state, images):
         return model.apply(params, state, images, train=False)[0]
@@ -119,9 +148,10 @@ def make(
         tasks=variant.tasks,
         init=init,
         losses=losses,
+        sample_losses=sample_losses,
         evaluate=evaluate,
         train=learned,
-        test=jax.tree.map(_in_batches, test),
+        test=_in_batches(test),
         optimizer=lambda steps: optax.chain(
             optax.add_decayed_weights(config.weight_decay),
             optax.sgd(
@@ -174,8 +204,20 @@ def _metric(task: str, total: Any) -> jax.Array:
     return found["absolute_error" if task == "depth" else "mean_angle"]
 
 
-def _in_batches(x: np.ndarray) -> jax.Array:
-    """`[n, ...]` -> `[n // size, size, ...]`; what is left over is not tested on."""
-    size = min(TEST_BATCH, len(x))
-    count = len(x) // size
-    return jnp.asarray(x[: count * size]).reshape(count, size, *x.shape[1:])
+def _in_batches(scenes: data.Scenes) -> data.Scenes:
+    """`[n, ...]` -> `[pieces, size, ...]`, filled up with scenes that are ignored."""
+    samples = len(scenes.label)
+    size = min(TEST_BATCH, samples)
+    pieces = -(-samples // size)
+    ignored = data.Scenes(images=0, label=-1, depth=0, normal=0, part=-1)
+
+    def fold(x, nothing):
+        rest = pieces * size - samples
+        more = np.full((rest, *x.shape[1:]), nothing, x.dtype)
+        return jnp.asarray(np.concatenate([x, more])).reshape(
+            pieces, size, *x.shape[1:]
+        )
+
+    return data.Scenes(
+        *(None if x is None else fold(x, y) for x, y in zip(scenes, ignored))  # noqa: B905
+    )

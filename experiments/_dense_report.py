@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from _dense_problem import METRICS
+from _dense_problem import METRICS, width_of
 from _dense_variants import NOISE, Variant
 from _training import Curves, Problem
 from matplotlib.figure import Figure
@@ -70,7 +70,7 @@ def lines(results: Results) -> list[Line]:
         merged.setdefault(key, {}).update(own)
     found = []
     for (setting, architecture, label), metrics in merged.items():
-        alone = merged["single", architecture, "single"]
+        alone = merged["single", "split", "single"]
         tasks = [task for task in alone if task in metrics]
         delta = delta_mtl(
             np.stack([metrics[task] for task in tasks], axis=-1),
@@ -215,16 +215,21 @@ def draw_predictions(results: Results, test: Any, path: Path) -> None:
         "segmentation": test.label,
         "depth": test.depth,
         "normal": test.normal,
+        "part": test.part,
     }
     shown = {v: r.shown for v, r in results.items() if r.shown}
     if not shown:
         return
     tasks = [t for t, x in from_truth.items() if x is not None]
+    several = len({v.architecture for v in shown}) > 1
     count = len(next(iter(next(iter(shown.values())).values())))
     columns = [("image", None)] + [
         (f"{task}\n{name}", (task, key))
         for task in tasks
-        for name, key in [("truth", None), *((v.label, v) for v in shown)]
+        for name, key in [
+            ("truth", None),
+            *((v.label + f" ({v.architecture})" * several, v) for v in shown),
+        ]
     ]
     figure = Figure((1.25 * len(columns), 1.3 * count + 0.5), layout="constrained")
     axes = figure.subplots(count, len(columns), squeeze=False)
@@ -244,7 +249,7 @@ def draw_predictions(results: Results, test: Any, path: Path) -> None:
 
 
 def _show(axis: Any, task: str, found: np.ndarray, truth: np.ndarray) -> None:
-    if task == "segmentation":
+    if task in ("segmentation", "part"):
         if found.ndim == 3:
             found = found.argmax(axis=-1)
         found = np.ma.masked_less(found, 0)
@@ -281,7 +286,8 @@ def write(
     ]
     parts = [
         f"# {title}",
-        f"{described}; {config.backbone} backbone, {config.seeds} seeds, "
+        f"{described}; {config.backbone} backbone × {width_of(config):g}, "
+        f"{' and '.join(config.architecture)}, {config.seeds} seeds, "
         f"{config.epochs} epochs, mean ± standard deviation over seeds; Δ_MTL against "
         f"the mean of the single-task networks. Machine: {facts}.",
         *pictures,

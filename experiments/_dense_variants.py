@@ -55,20 +55,24 @@ class Variant(NamedTuple):
 
 
 def variants(config: Any, tasks: tuple[str, ...]) -> list[Variant]:
-    """All of a study; the single-task networks come first."""
+    """All of a study; the single-task networks come first.
+
+    They are what Δ_MTL compares with, for either architecture, as in the paper: `split`
+    networks with one head. The first two variants that learn all tasks are drawn,
+    preferably equal weights and Auto-λ.
+    """
     make = {
         "methods": _methods,
         "compositions": _compositions,
         "robustness": _robustness,
         "groupings": _groupings,
     }[config.study]
-    found = []
+    found = [Variant(SINGLE, SINGLE, SINGLE, "split", (t,), (t,)) for t in tasks]
     for architecture in config.architecture:
-        for task in tasks:
-            alone = (task,)
-            found.append(Variant(SINGLE, SINGLE, SINGLE, architecture, alone, alone))
         found += make(config, tasks, architecture)
-    return found
+    whole = [v for v in found if set(v.counted) == set(tasks)]
+    whole.sort(key=lambda v: v.method not in ("equal", "autolambda-all"))
+    return [v._replace(shown=v in whole[:2]) for v in found]
 
 
 def _methods(config: Any, tasks: Sequence[str], architecture: str) -> Iterator[Variant]:
@@ -82,7 +86,7 @@ def _methods(config: Any, tasks: Sequence[str], architecture: str) -> Iterator[V
             continue
         one = Variant(method, method, "multi-task", architecture, tasks, tasks)
         if config.setting != "auxiliary":
-            yield one._replace(shown=method in ("equal", "autolambda-all"))
+            yield one
         if config.setting != "multi":
             yield one._replace(setting="auxiliary", tasks=noisy)
 

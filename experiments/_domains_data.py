@@ -12,7 +12,7 @@ from _sources import NAMES, load
 
 from auxjax import data
 from auxjax.models import resize
-from auxjax.run import reading
+from auxjax.run import RunError, reading
 
 DomainSource = Literal["digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100"]
 ITSELF, SAME_CLASSES, SAME_LOOK, NEITHER = (
@@ -91,7 +91,7 @@ def digit_domains(
     share = int(np.bincount(train.labels, minlength=10)[:10].min()) // len(LOOKS)
     count = int(np.bincount(test.labels, minlength=10)[:10].min())
     if not share or not count:
-        raise ValueError(
+        raise RunError(
             f"the source should have {len(LOOKS)} training images and a test image of "
             f"each of 10 classes. Found {share * len(LOOKS)} and {count}."
         )
@@ -126,7 +126,7 @@ def cifar100_domains(data_dir: Path | None) -> tuple[Domains, Domains]:
         parts = [(x.images, x.labels) for x in data.cifar100_domains(images)]
         counts = sorted({len(labels) for _, labels in parts})
         if len(counts) > 1:
-            raise ValueError(
+            raise RunError(
                 "CIFAR-100 should have as many images of each coarse class. "
                 f"Found {counts[0]} to {counts[-1]}."
             )
@@ -158,7 +158,7 @@ def block_means(images: np.ndarray, shrink: int) -> np.ndarray:
     count, height, width, channels = images.shape
     rows, columns = height // shrink, width // shrink
     if not rows or not columns:
-        raise ValueError(
+        raise RunError(
             f"`shrink` should be at most {min(height, width)}, the side of the images. "
             f"Found {shrink}."
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _training import Problem, accuracy
+from _training import Problem, in_batches
 
 import auxjax
 from auxjax import data
@@ -18,6 +18,7 @@ from auxjax.run import RunError, reading
 
 FEATURES = 64
 PROBE = 512  # training images on which the cosine is taken
+EVALUATED = 500  # test images at once
 
 
 class Pair(NamedTuple):
@@ -78,7 +79,11 @@ def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
         raise RunError(
             f"`folder` should hold a folder a class. Found nothing at {config.folder}."
         )
-    available = [path for path in sorted(config.folder.iterdir()) if path.is_dir()]
+    available = [
+        path
+        for path in sorted(config.folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".")
+    ]
     others = [i for i in range(len(available)) if i not in named]
     chosen = [*sorted(named), *np.random.default_rng(0).permutation(others)[:20]]
     numbers = [int(i) for i in chosen]
@@ -98,7 +103,11 @@ def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
 
 
 def make_problem(config: Any, train: Task, test: Task) -> Problem:
-    """Both tasks are to say yes or no; the trunk is shared, a head is one number."""
+    """Both tasks tell their class from the background, of which neither class is part.
+
+    So the images of class B do not count for the main task, nor those of class A for
+    the auxiliary one. The trunk is shared.
+    """
     shape = train.images.shape[1:]
     trunk, stateful = _trunk(config.network)
     head = linear_head(2)
@@ -125,25 +134,36 @@ def make_problem(config: Any, train: Task, test: Task) -> Problem:
         del key
         found, state = logits(params, state, batch.images, train)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-        wanted = {"main": batch.kind == 1, "auxiliary": batch.kind == 2}
         return {
-            name: cross_entropy(found[name], yes.astype(jnp.int32))
-            for name, yes in wanted.items()
+            name: jnp.where(
+                _counts(batch, name),
+                cross_entropy(found[name], _is_own(batch, name).astype(jnp.int32)),
+                0,
+            )
+            for name in found
         }, state
 
-    def losses(*args, **options):
-        found, state = sample_losses(*args, **options)
-        return {name: jnp.mean(x) for name, x in found.items()}, state
+    def losses(params, state, batch, key, train=True):
+        found, state = sample_losses(params, state, batch, key, train)
+        each = {name: _mean(x, _counts(batch, name)) for name, x in found.items()}
+        return each, state
+            name: _mean(x, _counts(batch, name)) for name, x in found.items()
+        }, state
 
     def evaluate(params, state, sets):
-        found, _ = logits(params, state, sets["test"].images, False)
+        test = sets["test"]
+        size = min(EVALUATED, len(test.kind))
+        found = in_batches(
+            lambda x: logits(params, state, x, False)[0]["main"], test.images, size
+        )
+        right = (jnp.argmax(found, axis=-1) == 1) == _is_own(test, "main")
         jac = auxjax.task_jacobian(
             lambda p: losses(p, state, sets["probe"], None, train=False)[0], params
         )
         gramian = jac.gramian(jac.shared_mask())
         lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(gramian), 1e-30))
         return {
-            "accuracy": accuracy(found["main"], sets["test"].kind == 1),
+            "accuracy": 100 * _mean(right.astype(jnp.float32), _counts(test, "main")),
             "cosine": gramian[0, 1] / (lengths[0] * lengths[1]),
         }
 
@@ -160,7 +180,24 @@ def make_problem(config: Any, train: Task, test: Task) -> Problem:
         optimizer=lambda steps: optax.sgd(config.learning_rate, momentum=0.9),
         classification=(0, 1),
         first_losses=(math.log(2),) * 2,
+        travel=config.weight_travel,
     )
+
+
+def _is_own(task: Task, name: str) -> jax.Array:
+    """Which images show the task's class."""
+    return task.kind == (1 if name == "main" else 2)
+
+
+def _mean(x: jax.Array, counts: jax.Array) -> jax.Array:
+    """Of the images that count."""
+    weights = counts.astype(jnp.float32)
+    return jnp.sum(x * weights) / jnp.maximum(jnp.sum(weights), 1)
+
+
+def _counts(task: Task, name: str) -> jax.Array:
+    """Which images count for the task: its class and the background."""
+    return task.kind != (2 if name == "main" else 1)
 
 
 def _trunk(name: str) -> tuple[Any, bool]:

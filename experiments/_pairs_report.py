@@ -33,6 +33,8 @@ class Result(NamedTuple):
 
 Results = Mapping[tuple[str, Any, str], Result]
 
+ANALOGUE = "**An analogue** of the paper's pairs of ImageNet's classes. "
+
 
 def table(results: Results, *, early: bool = False) -> list[dict[str, str]]:
     """A row a pair: its distance, its mean cosine, every method's accuracy.
@@ -150,7 +152,8 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
     parts = [
         "# Near and far pairs of classes",
-        f"{described}; {config.seeds} seeds, {config.epochs} epochs, mean ± standard "
+        f"{'' if config.folder else ANALOGUE}{described}; {config.network}, "
+        f"{config.seeds} seeds, {config.epochs} epochs, mean ± standard "
         f"deviation over seeds. Machine: {facts}.",
         "![Cosines and accuracies](class_pairs.png)",
         "Test accuracy of the main task at the end, in percent; Fréchet distance of "

@@ -68,6 +68,14 @@ def verdict(results: Results) -> list[str]:
             f"{degrees}°, {TITLES.get(method, method)} − single-task: {mean:+.2f} ± "
             f"{error:.2f} (mean ± its standard error)"
         )
+    for (degrees, method), curves in results.items():
+        weights = curves.weights.mean(axis=1)
+        if method != SINGLE and np.isfinite(weights).all() and np.ptp(weights[:, 0]):
+            main, other = (mean_std(x, digits=3) for x in weights.T)
+            lines.append(
+                f"{degrees}°, {TITLES.get(method, method)}: weights {main} (main task) "
+                f"and {other} (auxiliary), mean over training"
+            )
     return lines
 
 

@@ -15,16 +15,18 @@ from _methods import RULES, Rule, Setting
 from _training import MAY_DIFFER, SINGLE, Curves, Problem, Training, only
 
 import auxjax
-from auxjax.run import RunFolder, open_run, read_metrics, run_chunks
+from auxjax.run import RunError, RunFolder, open_run, read_metrics, run_chunks
 from auxjax.supervised import TrainState, init_state, make_train
 
 
 class Batches(NamedTuple):
-    """The model's state, and the batches of the last step and of this one."""
+    """The model's state; batch and key of the step before, and of this one."""
 
     model: Any
     last: Any
     now: Any
+    last_key: jax.Array
+    now_key: jax.Array
 
 
 def make_optimizer(
@@ -35,7 +37,7 @@ def make_optimizer(
     if rule is None:
         return optax.chain(auxjax.sum_tasks(), optimizer)
     if "sample_losses" in rule.takes and problem.sample_losses is None:
-        raise ValueError(
+        raise RunError(
             "`method` should not name a rule that weighs samples (slgrad): this "
             "experiment's losses are not there one by one. Found one."
         )
@@ -84,7 +86,7 @@ def train(
         problem = only(problem, task or problem.tasks[0])
     samples = len(jax.tree.leaves(problem.train)[0])
     if samples < config.batch_size:
-        raise ValueError(
+        raise RunError(
             f"`batch_size` should be at most {samples}, the number of training "
             f"samples. Found {config.batch_size}."
         )
@@ -114,32 +116,29 @@ def train(
 def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, Any]:
     """Gives the update losses that need a batch: `sample_losses`, `next_losses`.
 
-    The first are of this batch, the others of the one before. Batches reach the rule as
-    the model's state.
+    The first are of this batch, the others of the one before, drawn as they were drawn
+    then: what changes is the parameters. Batches reach the rule as the model's state.
     """
-    key = jax.random.key(0)  # what these losses draw is the same in every step
 
     def init(key):
         params, model = problem.init(key)
         none_yet = jax.tree.map(lambda x: jnp.zeros_like(x[:batch_size]), problem.train)
-        return params, Batches(model, none_yet, none_yet)
+        return params, Batches(model, none_yet, none_yet, key, key)
 
     def losses(params, state, batch, key):
         found, model = problem.losses(params, state.model, batch, key)
-        return found, Batches(model, state.now, batch)
+        return found, Batches(model, state.now, batch, state.now_key, key)
 
     def evaluate(params, state, test):
         return problem.evaluate(params, state.model, test)
 
     def update_fn(jac, state, params=None, **extra_args):
         seen = jac.aux
-        of = {"next_losses": (problem.losses, seen.last)}
+        of = {"next_losses": (problem.losses, seen.last, seen.last_key)}
         if problem.sample_losses is not None:
-            of["sample_losses"] = (problem.sample_losses, seen.now)
-        for name, (function, batch) in of.items():
-            extra_args[name] = lambda p, f=function, b=batch: f(p, seen.model, b, key)[
-                0
-            ]
+            of["sample_losses"] = (problem.sample_losses, seen.now, seen.now_key)
+        for name, (function, *drawn) in of.items():
+            extra_args[name] = lambda p, f=function, a=drawn: f(p, seen.model, *a)[0]
         return tx.update(jac, state, params, **extra_args)
 
     given = problem._replace(init=init, losses=losses, evaluate=evaluate)
@@ -153,7 +152,11 @@ def _start(problem: Problem, tx: Any, seed: jax.Array) -> TrainState:
 
 
 class Advance:
-    """Some epochs and an evaluation, all seeds at once; compiled when first called."""
+    """Some epochs and an evaluation, all seeds at once; compiled when first called.
+
+    `seconds` are those of the epochs alone. A seed whose losses are not finite any more
+    is measured as NaN: its network would still name some class.
+    """
 
     def __init__(self, problem: Problem, tx: Any, config: Training, second_stream: str):
         """Describes the program; nothing is compiled yet."""
@@ -171,27 +174,40 @@ class Advance:
             has_key=True,
         )
 
-        def one(state, data, test):
+        def learn(state, data):
             state, metrics = forward(state, data)
             mean = jax.tree.map(lambda x: jnp.mean(x, axis=(0, 1)), metrics)
-            found = problem.evaluate(state.params, state.model_state, test)
-            return state, {"train": mean._asdict(), "test": found}
+            return state, mean._asdict()
 
-        self._program = jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+        def measure(state, losses, test):
+            found = problem.evaluate(state.params, state.model_state, test)
+            return only_alive(found, losses)
+
+        self._programs = (
+            jax.jit(jax.vmap(learn, in_axes=(0, None))),
+            jax.jit(jax.vmap(measure, in_axes=(0, 0, None))),
+        )
 
     def __call__(self, state: TrainState) -> tuple[TrainState, Any]:
         """One chunk."""
+        (data, test), (learn, measure) = self._data, self._programs
         if self._compiled is None:
-            self._compiled = self._program.lower(state, *self._data).compile()
+            self._compiled = learn.lower(state, data).compile()
         begin = time.perf_counter()
-        found = jax.block_until_ready(self._compiled(state, *self._data))
+        state, seen = jax.block_until_ready(self._compiled(state, data))
         self._spent.append(time.perf_counter() - begin)
-        return found
+        return state, {"train": seen, "test": measure(state, seen["losses"], test)}
 
     @property
     def seconds(self) -> float:
         """Of an epoch, the median; NaN where none was made."""
         return float(np.median(self._spent)) / self._epochs if self._spent else np.nan
+
+
+def only_alive(found: Any, losses: jax.Array) -> Any:
+    """What a seed measured, NaN where its mean losses `[T]` are not finite."""
+    alive = jnp.all(jnp.isfinite(losses))
+    return jax.tree.map(lambda x: jnp.where(alive, x, jnp.nan), found)
 
 
 def _report(config: Training, tasks: Sequence[str]) -> Callable:

@@ -21,7 +21,9 @@ from _methods import check_names
 SINGLE = "single"
 MAY_DIFFER = (
     *("resume", "quiet", "out", "name", "method"),
-    *("auxiliary", "primaries"),  # where they say which trainings there are
+    # These say which trainings there are, or where the data lie.
+    *("auxiliary", "primaries", "rotations", "pairs", "near", "far"),
+    *("architecture", "setting", "data_dir", "folder"),
 )
 """What a resumed run may change."""
 

@@ -6,8 +6,12 @@ The main task is to tell class A from everything else, the auxiliary task to tel
 B from everything else. Pairs are near or far by the Fréchet distance of their features
 (`--pairs 2`: the two nearest and the two farthest). For each pair: the gradients'
 cosine over training, and the accuracy of single-task, multi-task and gated training.
+Background is what belongs to neither class.
 **An analogue** of the paper's ImageNet pairs: Fashion-MNIST, MNIST or their 5,000
-digits, and a small CNN. ImageNet itself, with its classes by number:
+digits, and a small CNN. ImageNet's own images can be read, with its classes by number;
+what still differs from the paper then: features for the distance come from a small CNN
+trained for it (the paper: a ResNetV2-50 of all ImageNet, and the classes' lowest common
+ancestor), the background is 20 classes and not 998, and `resnet18` is not its ResNetV2:
 
     python experiments/class_pairs.py --folder IMAGENET/train --network resnet18 \
         --near 871-484 250-249 238-241 --far 920-62 926-800 48-920
@@ -34,7 +38,7 @@ from _sources import Source, describe, load
 from _train_loop import train
 from _training import SINGLE, Training, choose_folder, say, unless_said
 
-from auxjax.run import parse, plain_errors, use_compilation_cache
+from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +77,27 @@ class Config(Training):
     learning_rate: float = 0.02
     """Of SGD with momentum 0.9."""
 
+    weight_travel: float = 1.0
+    """How far Adam may move a learned weight in all; see `rotated_mnist.py`."""
+
     def __post_init__(self):
         """Checks what the command line said."""
         super().__post_init__()
-        if self.pairs < 1 or self.size < 8 or not self.learning_rate > 0:
+        if self.pairs > 22:
             raise ValueError(
-                "`pairs` should be at least 1, `size` at least 8 and `learning_rate` "
-                f"above 0. Found {self.pairs}, {self.size} and {self.learning_rate}."
+                "`pairs` should be at most 22 of the 45 of ten classes: near and far "
+                f"would overlap. Found {self.pairs}."
             )
+        if self.pairs < 1 or self.size < 8:
+            raise ValueError(
+                "`pairs` should be at least 1 and `size` at least 8. "
+                f"Found {self.pairs} and {self.size}."
+            )
+        for field in ("learning_rate", "weight_travel"):
+            if not getattr(self, field) > 0:
+                raise ValueError(
+                    f"`{field}` should be above 0. Found {getattr(self, field)}."
+                )
         for text in (*self.near, *self.far):
             Pair.parse(text)
         if self.folder is not None and not (self.near and self.far):
@@ -103,7 +120,7 @@ def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]
         wanted = [Pair.parse(text) for text in texts]
         for pair in wanted:
             if tuple(sorted(pair)) not in found:
-                raise ValueError(
+                raise RunError(
                     f"the classes of a pair should be two of {labels.min()} to "
                     f"{labels.max()}. Found {pair}."
                 )

@@ -33,8 +33,9 @@ from typing import Literal
 import _dense_problem as problems
 import _dense_report as report
 from _dense_variants import STUDIES, variants
+from _methods import AUXILIARY, RULES
 from _train_loop import train
-from _training import Training, choose_folder, say, unless_said
+from _training import SINGLE, Training, choose_folder, say, unless_said
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 
@@ -71,8 +72,8 @@ class Config(Training):
     """How many to test on."""
     backbone: Literal["tiny", "small", "resnet18", "resnet50"] = "small"
     """The trunk."""
-    width: float = 0.5
-    """Factor on all its channels."""
+    width: float | None = None
+    """Factor on all its channels; by default 0.5 for `small` and 1 for the others."""
     augment: bool = True
     """Random scale, crop and flip, as the paper."""
     seeds: int = 3
@@ -97,13 +98,21 @@ class Config(Training):
         if not self.architecture:
             raise ValueError("`architecture` should name at least one. Found none.")
         for field in ("size", "train_size", "test_size", "width", "learning_rate"):
-            if not getattr(self, field) > 0:
-                raise ValueError(
-                    f"`{field}` should be above 0. Found {getattr(self, field)}."
-                )
-        if self.data != "rooms" and self.data_dir is None:
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{field}` should be above 0. Found {value}.")
+        chosen = self.method != Config.method or self.setting != "both"
+        if self.study != "methods" and chosen:
             raise ValueError(
-                f"`data_dir` should name the folder of {self.data}. Found none."
+                "`method` and `setting` should not be given with the study "
+                f"{self.study}, which has its own. Found {' '.join(self.method)} and "
+                f"{self.setting}."
+            )
+        kinds = {RULES[name].kind for name in self.method if name != SINGLE}
+        if self.setting == "multi" and kinds <= {AUXILIARY}:
+            raise ValueError(
+                "`method` should name one that takes all tasks alike where `setting` "
+                f"is multi. Found {' '.join(self.method)}."
             )
 
 
@@ -115,20 +124,16 @@ SMOKE = {
     "train_size": 16,
     "test_size": 8,
     "backbone": "tiny",
-    "width": 1.0,
-    "setting": "auxiliary",
 }
-SMOKE_METHODS = ("equal", "autolambda-all")
+SMOKE_METHODS = {"method": ("equal", "autolambda-all"), "setting": "auxiliary"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every variant, then says what came out."""
     config = parse(Config, description=__doc__, args=args)
     if config.smoke:
-        chosen = config.method if config.method != Config.method else SMOKE_METHODS
-        config = dataclasses.replace(
-            config, **unless_said(config, SMOKE), method=chosen
-        )
+        sizes = SMOKE | (SMOKE_METHODS if config.study == "methods" else {})
+        config = dataclasses.replace(config, **unless_said(config, sizes))
     use_compilation_cache()
     with plain_errors():
         folder = choose_folder(config, f"dense_{config.study}")

@@ -64,6 +64,11 @@ class Config(Training):
     hidden: int = 100
     """Units in each of the three layers."""
 
+    weight_travel: float = 1.0
+    """How far Adam may move a learned weight in all: Auto-λ's rate is this over the
+    number of steps. With 4, the paper's on its own problems, the main task's weight is
+    driven to 0 as well before anything is learned."""
+
     def __post_init__(self):
         """Checks what the command line said."""
         super().__post_init__()
@@ -72,7 +77,7 @@ class Config(Training):
                 "`rotations` should name at least one, and each once. "
                 f"Found {self.rotations}."
             )
-        for field in ("learning_rate", "hidden"):
+        for field in ("learning_rate", "hidden", "weight_travel"):
             if not getattr(self, field) > 0:
                 raise ValueError(
                     f"`{field}` should be above 0. Found {getattr(self, field)}."
@@ -135,6 +140,7 @@ def prepare(config: Config, train: Images, test: Images, degrees: int) -> Proble
         optimizer=lambda steps: optax.rmsprop(config.learning_rate),
         classification=(0, 1),
         first_losses=(float(np.log(classes)),) * 2,
+        travel=config.weight_travel,
     )
 
 

@@ -307,6 +307,34 @@ def test_a_pair_has_as_much_background(experiments):
     assert np.bincount(select(images, Pair(3, 1), 0, 4).kind).tolist() == [8, 4, 4]
 
 
+def test_neither_class_is_background(pairs, experiments):
+    """Images of class B change nothing of the main task, those of A nothing of B's."""
+    from _pairs_problem import Task, make_problem
+
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, size=(12, 8, 8, 1), dtype=np.uint8)
+    kind = np.repeat(np.arange(3, dtype=np.int32), 4)
+
+    def measured(images):
+        both = Task(images, kind)
+        problem = make_problem(pairs.Config(), both, both)
+        params, state = problem.init(jax.random.key(0))
+        batch = problem.train
+        found = problem.losses(params, state, batch, None)[0]
+        each = problem.sample_losses(params, state, batch, None)[0]
+        return found, each, problem.evaluate(params, state, problem.test)["accuracy"]
+
+    losses, each, right = measured(images)
+    for name, other in (("main", 2), ("auxiliary", 1)):
+        assert np.all(np.asarray(each[name])[kind == other] == 0)
+        np.testing.assert_allclose(losses[name], np.sum(each[name]) / 8, rtol=1e-6)
+        changed = np.where((kind == other)[:, None, None, None], 255 - images, images)
+        moved, _, still = measured(changed)
+        np.testing.assert_allclose(moved[name], losses[name], rtol=1e-6)
+        if name == "main":
+            assert still == right
+
+
 @pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])
 def test_a_wrong_pair_is_refused(experiments, text):
     from _pairs_problem import Pair
@@ -359,7 +387,9 @@ def test_dense_variants(dense):
     tasks = ("segmentation", "depth", "normal")
     config = dense.Config(method=("equal", "gcs"), architecture=("split", "mtan"))
     found = variants(config, tasks)
-    assert len(found) == 2 * (3 + 2 + 3)
+    assert len(found) == 3 + 2 * (2 + 3)
+    shown = [(v.setting, v.architecture) for v in found if v.shown]
+    assert shown == [("multi-task", "split"), ("auxiliary", "split")]
     assert len({v.folder for v in found}) == len(found)
     gated = [v for v in found if v.method == "gcs" and v.architecture == "split"]
     assert [v.tasks[0] for v in gated] == list(tasks)
@@ -451,19 +481,66 @@ def test_dense_prediction_runs(dense, monkeypatch, tmp_path, study):
             lambda *args: [v for i, v in enumerate(whole(*args)) if i in (0, 1)],
         )
     words = ["--smoke", "--study", study, "--out", str(tmp_path), "--quiet"]
-    dense.main([*words, "--method", "autolambda-all"])
+    dense.main(words + ["--method", "autolambda-all"] * (study == "methods"))
     folder = tmp_path / f"dense_{study}-smoke"
     text = (folder / "dense.md").read_text()
     assert "Δ_MTL" in text
     assert "noise" in text
     numbers = json.loads((folder / "dense.json").read_text())["results"]
     assert len(numbers) == 3 + (1 if study == "methods" else 2)
-    for name in ("dense", "weights"):
+    assert "an analogue of NYUv2" in text
+    for name in ("dense", "weights", "predictions"):
         assert picture(folder / f"{name}.png")[0] > 500
     if study == "robustness":
         assert "exact and finite-difference" in text
 
 
-def test_dense_prediction_needs_the_folder(dense):
-    with pytest.raises(SystemExit):
-        dense.main(["--data", "nyuv2"])
+def test_dense_prediction_needs_the_files(dense, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("AUXJAX_DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        dense.main(["--data", "nyuv2", "--quiet"])
+    assert "nyuv2" in str(stop.value) + capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"study": "robustness", "method": ("gcs",)}, "which has its own"),
+        ({"study": "groupings", "setting": "multi"}, "which has its own"),
+        ({"method": ("gcs",), "setting": "multi"}, "takes all tasks alike"),
+        ({"width": 0.0}, "`width` should be above 0"),
+    ],
+)
+def test_dense_prediction_refuses(dense, options, message):
+    with pytest.raises(ValueError, match=message):
+        dense.Config(**options)
+
+
+def test_the_papers_network_is_as_wide_as_the_papers(dense, experiments):
+    from _dense_problem import width_of
+
+    assert width_of(dense.Config(backbone="resnet50")) == 1
+    assert width_of(dense.Config(backbone="small")) == 0.5
+    assert width_of(dense.Config(backbone="resnet50", width=0.5)) == 0.5
+
+
+def test_no_test_scene_is_left_out(dense, experiments, scenes, monkeypatch):
+    """Scenes in pieces of three, the last filled up, measure as all at once."""
+    import _dense_problem as problems
+    from _dense_variants import Variant
+
+    tasks = ("segmentation", "depth", "normal")
+    variant = Variant("x", "equal", "multi-task", "split", tasks, tasks)
+    found = []
+    for size in (3, 20):
+        monkeypatch.setattr(problems, "TEST_BATCH", size)
+        problem = problems.make(dense.Config(backbone="tiny"), *scenes, variant)
+        params, state = problem.init(jax.random.key(0))
+        found.append(problem.evaluate(params, state, problem.test))
+    count = len(scenes[1].label)
+    assert count % 3
+    assert problem.test.label.shape[:2] == (1, count)
+    for name, value in found[0].items():
+        np.testing.assert_allclose(value, found[1][name], rtol=1e-5)

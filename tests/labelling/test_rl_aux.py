@@ -166,7 +166,7 @@ def test_an_epoch_is_cut_into_equal_rollouts(started, data, blocks):
     assert rollouts(config(rollout_batches=100), state) == (4, 1)
     small = PPOConfig(minibatch_size=5)
     assert rollouts(config(rollout_batches=1, ppo=small), state) == (1, 4)
-    with pytest.raises(ValueError, match="`ppo.minibatch_size` should be at most 5"):
+    with pytest.raises(ValueError, match=r"`ppo\.minibatch_size` should be at most 5"):
         config(rollout_batches=1)
 
 
