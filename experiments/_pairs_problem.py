@@ -147,8 +147,6 @@ def make_problem(config: Any, train: Task, test: Task) -> Problem:
         found, state = sample_losses(params, state, batch, key, train)
         each = {name: _mean(x, _counts(batch, name)) for name, x in found.items()}
         return each, state
-            name: _mean(x, _counts(batch, name)) for name, x in found.items()
-        }, state
 
     def evaluate(params, state, sets):
         test = sets["test"]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from auxjax.run._describe import first_commit
 from auxjax.run._errors import extra
 
 
@@ -43,6 +44,7 @@ def parse(
             "`config` should be a dataclass or an instance of one. "
             f"Found {type(config).__name__}."
         )
+    first_commit()  # before anything is run, and perhaps changed meanwhile
     with extra("rl"):
         import tyro
 

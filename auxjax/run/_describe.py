@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import subprocess
@@ -17,7 +18,8 @@ def machine() -> dict[str, str | int]:
       The processor's model, the cores this process may use, the device's kind and
       number, the versions of Python and JAX, the operating system, and the git commit
       of auxjax where it runs from its repository ("-dirty" after it where files were
-      changed).
+      changed), as it was when `parse` or this function was first called: a program runs
+      the code it began with.
 
     Example:
       >>> machine()["jax"] == jax.__version__
@@ -33,7 +35,7 @@ def machine() -> dict[str, str | int]:
         "jax": jax.__version__,
         "system": platform.system(),
     }
-    commit = _commit()
+    commit = first_commit()
     return facts if commit is None else {**facts, "commit": commit}
 
 
@@ -51,6 +53,12 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@functools.cache
+def first_commit() -> str | None:
+    """The commit when this was first called; None outside of a repository."""
+    return _commit()
 
 
 def _commit() -> str | None:
