@@ -12,7 +12,7 @@ import numpy as np
 
 from auxjax.data._decoded import cache_folder, decode_once, fingerprint
 from auxjax.data._find import find, require_file
-from auxjax.data._images import Attributes, malformed
+from auxjax.data._images import Attributes, hinted, malformed
 from auxjax.data._pixels import check_size, open_picture, pillow, squeeze
 
 _ATTRIBUTES, _PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
@@ -25,6 +25,7 @@ _HINT = (
 )
 
 
+@hinted(_HINT)
 def celeba(
     data_dir: str | Path | None = None,
     size: int = 64,

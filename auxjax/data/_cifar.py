@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 
 from auxjax.data._find import find
-from auxjax.data._images import Images, as_labels, malformed
+from auxjax.data._images import Images, as_labels, hinted, malformed
 from auxjax.data._pickles import read_pickle
 
 _PAGE = "Download it from https://www.cs.toronto.edu/~kriz/cifar.html (python version)."
 
 
+def _hint(folder: str, stem: str) -> str:
+    return f"Expected: {stem}-python.tar.gz, or the folder {folder} in it. {_PAGE}"
+
+
+@hinted(_hint("cifar-10-batches-py", "cifar-10"))
 def cifar10(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     """The 60,000 photographs of CIFAR-10, 32 × 32, in 10 classes.
 
@@ -53,6 +58,7 @@ def cifar10(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     return Images(images, labels), batches[-1]
 
 
+@hinted(_hint("cifar-100-python", "cifar-100"))
 def cifar100(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     """The 60,000 photographs of CIFAR-100, 32 × 32, in 100 classes and 20 coarse ones.
 
@@ -97,7 +103,7 @@ def _load(
 ) -> list[tuple[str, dict[str, Any]]]:
     """The pickles of a folder, or of the archive of that folder, with their paths."""
     archive = f"{stem}-python.tar.gz"
-    hint = f"Expected: {archive}, or the folder {folder} in it. {_PAGE}"
+    hint = _hint(folder, stem)
     path = find([folder, archive], data_dir, hint)
     if path.is_dir():
         return [_from_folder(path / name, hint) for name in names]
@@ -137,7 +143,10 @@ def _get(path: str, batch: dict[str, Any], key: str) -> Any:
 
 def _pixels(path: str, batch: dict[str, Any]) -> np.ndarray:
     """`[n, 3072]`, all of red first, as `[n, 32, 32, 3]`."""
-    data = np.asarray(_get(path, batch, "data"))
+    try:
+        data = np.asarray(_get(path, batch, "data"))
+    except ValueError as error:  # rows of different lengths
+        raise malformed(path, "hold images as [n, 3072] uint8", error) from error
     if (
         data.ndim != 2
         or data.shape[1] != 3072

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from auxjax.data._find import find
-from auxjax.data._images import malformed
+from auxjax.data._images import hinted, malformed
 from auxjax.data._numbered import (
     Kind,
     as_image,
@@ -45,6 +45,7 @@ _PARTS = [
 ]
 
 
+@hinted(_HINT)
 def cityscapes(
     data_dir: str | Path | None = None,
     layout: str = "auto",

@@ -14,6 +14,7 @@ def find(
     *,
     accept: Callable[[Path], bool] = Path.exists,
     elsewhere: Sequence[str | Path] = (),
+    bare: bool = True,
 ) -> Path:
     """The first place that holds a data set.
 
@@ -28,6 +29,8 @@ def find(
       hint: the layout expected and where to get it, for the message.
       accept: whether a path is what is looked for.
       elsewhere: further paths to try as they are, when all else fails.
+      bare: whether `""` counts for the folders of the environment too; if not, only for
+        `data_dir`.
 
     Returns:
       The path.
@@ -46,7 +49,7 @@ def find(
     if data_dir is not None and not Path(os.path.expanduser(data_dir)).is_dir():
         tried.append(f"{os.path.expanduser(data_dir)} (`data_dir`, which is no folder)")
     else:
-        for path in _candidates(names, data_dir, elsewhere):
+        for path in _candidates(names, data_dir, elsewhere, bare):
             if accept(path):
                 return path
             tried.append(str(path))
@@ -61,6 +64,7 @@ def _candidates(
     names: Sequence[str],
     data_dir: str | Path | None,
     elsewhere: Sequence[str | Path],
+    bare: bool,
 ) -> Iterator[Path]:
     """Every path that may hold the data, none twice."""
     roots = [
@@ -72,8 +76,9 @@ def _candidates(
     folders = [Path(os.path.expanduser(root)) for root in roots if root]
     paths = [
         root if name and root.name == name else root / name
-        for root in folders
+        for i, root in enumerate(folders)
         for name in names
+        if name or bare or (data_dir is not None and i == 0)
     ]
     yield from dict.fromkeys([*paths, *map(Path, elsewhere)])
 

@@ -8,12 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
-from auxjax.data._images import Images, malformed
+from auxjax.data._images import Images, hinted, malformed
 from auxjax.data._pixels import centre, check_size, open_picture, pillow
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
+_HINT = (
+    "Expected: a folder with a folder for each class, JPEG or PNG files in them, such "
+    "as ImageNet's train/n01440764. "
+    "Download it from https://www.image-net.org/download.php."
+)
+
+
+@hinted(_HINT)
 def image_folder(
     folder: str | Path,
     classes: Sequence[str | int],
@@ -74,11 +82,7 @@ def image_folder(
 def _choose(root: Path, classes: Sequence[str | int]) -> list[Path]:
     """The folders of the classes asked for."""
     if not root.is_dir():
-        raise FileNotFoundError(
-            f"`{root}` is missing. Expected: a folder with a folder for each class, "
-            "such as ImageNet's train/n01440764. "
-            "Download it from https://www.image-net.org/download.php."
-        )
+        raise FileNotFoundError(f"`{root}` is missing. {_HINT}")
     names = sorted(
         item.name
         for item in root.iterdir()

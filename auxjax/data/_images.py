@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -38,10 +40,23 @@ class Attributes(NamedTuple):
     names: tuple[str, ...]
 
 
+class _Malformed(ValueError):
+    """A file that is there and is not what it should be."""
+
+
 def malformed(path: Path | str, expected: str, found: object) -> ValueError:
     """The error about a file that is there and is not what it should be."""
     # Others' messages end with a full stop or without.
-    return ValueError(f"`{path}` should {expected}. Found {str(found).rstrip('.')}.")
+    return _Malformed(f"`{path}` should {expected}. Found {str(found).rstrip('.')}.")
+
+
+@contextlib.contextmanager
+def hinted(hint: str) -> Iterator[None]:
+    """Adds to such an error what layout is expected and where to get it."""
+    try:
+        yield
+    except _Malformed as error:
+        raise ValueError(f"{error}\n{hint}") from error.__cause__
 
 
 def as_labels(

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from auxjax.data._find import find
+from auxjax.data._images import hinted
 from auxjax.data._numbered import (
     Kind,
     read_finite,
@@ -22,6 +23,7 @@ _HINT = (
 )
 
 
+@hinted(_HINT)
 def nyuv2(
     data_dir: str | Path | None = None,
     *,

@@ -36,7 +36,10 @@ def read_pickle(content: bytes, path: Path | str) -> dict[str, Any]:
         raise malformed(path, "be a whole pickle of plain arrays", error) from error
     if not isinstance(value, dict):
         raise malformed(path, "be a pickled dict", type(value).__name__)
-    return {k.decode() if isinstance(k, bytes) else k: v for k, v in value.items()}
+    return {
+        k.decode(errors="replace") if isinstance(k, bytes) else k: v
+        for k, v in value.items()
+    }
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype:

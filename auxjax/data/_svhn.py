@@ -8,7 +8,7 @@ import numpy as np
 import scipy.io
 
 from auxjax.data._find import find, require_file
-from auxjax.data._images import Images, malformed
+from auxjax.data._images import Images, hinted, malformed
 
 _HINT = (
     "Expected in one folder: train_32x32.mat and test_32x32.mat.\n"
@@ -16,6 +16,7 @@ _HINT = (
 )
 
 
+@hinted(_HINT)
 def svhn(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     """The 99,289 digits of Street View House Numbers, 32 × 32, in colour.
 
