@@ -10,7 +10,7 @@ from _domains_data import block_means
 from scipy import ndimage
 
 from auxjax import data
-from auxjax.run import reading
+from auxjax.run import Progress, reading
 
 AttributeSource = Literal["celeba", "digits40"]
 
@@ -24,12 +24,22 @@ class Split(NamedTuple):
 
 
 def load_attributes(
-    source: AttributeSource, data_dir: Path | None, size: int, shrink: int = 1
+    source: AttributeSource,
+    data_dir: Path | None,
+    size: int,
+    shrink: int = 1,
+    quiet: bool = True,
 ) -> tuple[Split, str]:
     """The pictures, and what they are."""
     if source == "celeba":
-        with reading():
-            split = Split(*data.celeba(data_dir, size))
+        with Progress("reading CelebA", unit="images", quiet=quiet) as bar, reading():
+            split = Split(
+                *data.celeba(
+                    data_dir,
+                    size,
+                    progress=lambda done, total: bar.update(done, total=total),
+                )
+            )
         described = f"CelebA, {size}x{size}"
     else:
         with reading():

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from _domains_data import ITSELF, RELATIONS, Domain, by_relation
 from _domains_figure import draw
-from _domains_paper import ACCURACIES, AVERAGES, MEANS, SETTINGS
+from _domains_paper import ACCURACIES, AVERAGES, MEANS, SETTINGS, published
 from _training import SINGLE, Curves
 
+from auxjax.data import CIFAR100_COARSE_NAMES
 from auxjax.run import machine, mean_std, print_table, table_markdown, write_json
 
 ALL = "all"
@@ -60,7 +61,7 @@ def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:
         if SINGLE in results.multi:
             gain = delta(found, accuracies(results, SINGLE))
             row["Δ, %"] = "0" if method == SINGLE else mean_std(gain, digits=2)
-        if paper:
+        if paper and len(results.names) == len(CIFAR100_COARSE_NAMES):
             row["paper, %"] = f"{AVERAGES[method]:.2f}" if method in AVERAGES else "–"
         seconds = results.multi[method].seconds
         row["seconds an epoch"] = f"{seconds:.2f}" if np.isfinite(seconds) else "–"
@@ -80,7 +81,8 @@ def auxiliary_table(results: Results, paper: bool) -> list[dict[str, str]]:
                 row[f"primary: {method}"] = mean_std(curves.last("accuracy"))
         for method in (SINGLE, *dict.fromkeys(m for _, m in results.auxiliary)):
             if paper and method in ACCURACIES:
-                row[f"paper: {SETTINGS[method]}"] = f"{ACCURACIES[method][i]:.2f}"
+                known = published(method, results.names[i])
+                row[f"paper: {SETTINGS[method]}"] = f"{known:.2f}"
         rows.append(row)
     return rows
 
@@ -93,7 +95,7 @@ def domain_table(results: Results, paper: bool) -> list[dict[str, str]]:
         for method in results.multi:
             row[method] = mean_std(accuracies(results, method)[:, i])
             if paper and method in ACCURACIES:
-                row[method] += f" (paper {ACCURACIES[method][i]:.2f})"
+                row[method] += f" (paper {published(method, name):.2f})"
         rows.append(row)
     return rows
 

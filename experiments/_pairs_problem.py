@@ -14,7 +14,7 @@ from _training import Problem, in_batches
 import auxjax
 from auxjax import data
 from auxjax.models import cnn, linear_head, resnet18
-from auxjax.run import RunError, reading
+from auxjax.run import Progress, RunError, reading
 
 FEATURES = 64
 PROBE = 512  # training images on which the cosine is taken
@@ -87,8 +87,13 @@ def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
     others = [i for i in range(len(available)) if i not in named]
     chosen = [*sorted(named), *np.random.default_rng(0).permutation(others)[:20]]
     numbers = [int(i) for i in chosen]
-    with reading():
-        found = data.image_folder(config.folder, numbers, config.size)
+    with Progress("reading", unit="images", quiet=config.quiet) as bar, reading():
+        found = data.image_folder(
+            config.folder,
+            numbers,
+            config.size,
+            progress=lambda done, total: bar.update(done, total=total),
+        )
     labels = np.asarray(numbers, np.int32)[found.labels]
     order = np.random.default_rng(0).permutation(len(labels))
     cut = len(order) // 5

@@ -184,8 +184,8 @@ def in_batches(
 
 def unless_said(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the sizes that the command line says nothing of."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
-    return {k: v for k, v in sizes.items() if getattr(config, k) == defaults[k]}
+    default = type(config)()
+    return {k: v for k, v in sizes.items() if getattr(config, k) == getattr(default, k)}
 
 
 def say(config: Training, text: str) -> None:

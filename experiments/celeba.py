@@ -220,9 +220,8 @@ def main(args: Sequence[str] | None = None) -> None:
         config = dataclasses.replace(config, **unless_said(config, SMOKE))
     use_compilation_cache()
     with plain_errors():
-        split, described = load_attributes(
-            config.source, config.data_dir, config.size, config.shrink
-        )
+        where = (config.data_dir, config.size, config.shrink, config.quiet)
+        split, described = load_attributes(config.source, *where)
         if config.smoke:
             split = few(split)
             described += "; of these a few (smoke)"

@@ -363,9 +363,9 @@ def trained(runs, accuracies, use, seconds=2.0):
     test = {"accuracy": np.array(accuracies, float)}
     test |= dict.fromkeys(("precision", "recall", "f1"), test["accuracy"] / 2)
     test["label_use"] = np.array(use, float) / 2
-    curves = runs.Curves(
-        np.array([1, 2]), {"label_use": np.array(use, float)}, test, seconds
-    )
+    train = {"label_use": np.array(use, float)}
+    train["lowest_label_use"] = train["label_use"] - 0.25
+    curves = runs.Curves(np.array([1, 2]), train, test, seconds)
     return runs.Trained(curves, None, None)
 
 
@@ -403,7 +403,8 @@ def test_the_verdict_compares_seed_by_seed(report, results):
         lines[0] == "rl − single: +3.00 ± 1.00 (its standard error) points of accuracy."
     )
     assert lines[1].startswith("rl, λ 2 − single: +0.00 ± 1.00")
-    assert "at its lowest 0.500" in lines[2]
+    assert "at its lowest 0.250" in lines[2]
+    assert "of test images 0.250 at its lowest" in lines[2]
     assert len(lines) == 4
 
 
