@@ -78,6 +78,7 @@ def build_site() -> None:
         {"Home": "index.md"},
         {"Which rule?": "choose.md"},
         {"How it works": "how_it_works.md"},
+        {"Labels that are generated": "labelling.md"},
         {"The toy problem": "toy.md"},
         {"Weightings": rules(WEIGHTINGS)},
         {"Aggregators": rules(AGGREGATORS)},
