@@ -199,29 +199,55 @@ def _filter_transpose_out(kernel, images, out, *, window, **how):
     return _conv.bind(images, kernel, **how)
 
 
-def _batched(primitive, by_matrices, args, axes, **how):
-    """Both operations under `vmap`: one after the other, or a product of matrices."""
-    if None not in axes:
-        args = [jnp.moveaxis(x, axis, 0) for x, axis in zip(args, axes, strict=True)]
-        axes = (0, 0)
-        window = how.get("window", args[1].shape[1:3])
-        sums = args[0][0].size * args[1].shape[-1] * math.prod(window)
-        if sums > 10**7:  # for less the product is faster, by half
-            return jax.lax.map(lambda pair: primitive.bind(*pair, **how), args), 0
-    return jax.vmap(functools.partial(by_matrices, **how), axes)(*args), 0
-
-
 def _batched_filter(args, axes, **how):
-    return _batched(_filter, _filter_by_patches, args, axes, **how)
+    """Under `vmap`: a batch of images or of outs is no more than more channels."""
+    (images, out), (images_axis, out_axis) = args, axes
+    if images_axis is None:
+        count = out.shape[out_axis]
+        found = _filter.bind(images, _as_channels(out, out_axis), **how)
+        return _from_channels(found, 3, count), 0
+    if out_axis is None:
+        count = images.shape[images_axis]
+        found = _filter.bind(_as_channels(images, images_axis), out, **how)
+        return _from_channels(found, 2, count), 0
+    return _one_by_one(_filter, _filter_by_patches, args, axes, **how)
 
 
 def _batched_conv(args, axes, **how):
-    (images, kernel), (axis, kernel_axis) = args, axes
-    if kernel_axis is not None:
-        return _batched(_conv, _by_patches, args, axes, **how)
-    images = jnp.moveaxis(images, axis, 0)  # no more than a larger batch
-    out = _conv.bind(images.reshape(-1, *images.shape[2:]), kernel, **how)
-    return out.reshape(*images.shape[:2], *out.shape[1:]), 0
+    """Under `vmap`: a larger batch of images, or more channels out."""
+    (images, kernel), (images_axis, kernel_axis) = args, axes
+    if kernel_axis is None:
+        images = jnp.moveaxis(images, images_axis, 0)
+        out = _conv.bind(images.reshape(-1, *images.shape[2:]), kernel, **how)
+        return out.reshape(*images.shape[:2], *out.shape[1:]), 0
+    if images_axis is None:
+        count = kernel.shape[kernel_axis]
+        out = _conv.bind(images, _as_channels(kernel, kernel_axis), **how)
+        return _from_channels(out, 3, count), 0
+    return _one_by_one(_conv, _by_patches, args, axes, **how)
+
+
+def _as_channels(x, axis):
+    """`[..., C]` with one more axis as `[..., N · C]`."""
+    x = jnp.moveaxis(x, axis, -2)
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def _from_channels(x, axis, count):
+    """The same back again, N in front, the channels being axis `axis`."""
+    return jnp.moveaxis(
+        x.reshape(*x.shape[:axis], count, -1, *x.shape[axis + 1 :]), axis, 0
+    )
+
+
+def _one_by_one(primitive, by_matrices, args, axes, **how):
+    """Both are batches: one after the other, or a product of matrices."""
+    args = [jnp.moveaxis(x, axis, 0) for x, axis in zip(args, axes, strict=True)]
+    window = how.get("window", args[1].shape[1:3])
+    sums = args[0][0].size * args[1].shape[-1] * math.prod(window)
+    if sums > 10**7:  # for less the product is faster, by half
+        return jax.lax.map(lambda pair: primitive.bind(*pair, **how), args), 0
+    return jax.vmap(functools.partial(by_matrices, **how))(*args), 0
 
 
 def _primitive(name: str, run, batch, *transposes) -> Primitive:
