@@ -92,7 +92,8 @@ def _wrapper(gymnasium: Any) -> type:
         metadata = {"render_modes": []}  # noqa: RUF012
 
         def __init__(self, env: LabellingEnv, params: EnvParams, seed: int):
-            self.params, self.state = params, None
+            self.params = params
+            self.state: Any = None
             self.render_mode = None
             self.observation_space, self.action_space = _spaces(gymnasium, env, params)
             self._key = jax.random.key(seed)
