@@ -39,17 +39,24 @@ def mean_and_std(values: Any) -> tuple[np.ndarray, np.ndarray]:
 def mean_std(values: Any, *, digits: int = 1) -> str:
     """Mean and sample standard deviation of some numbers, as text.
 
+    NaNs, as of a seed that diverged, do not count, and the text says how many are left.
+
     Example:
       >>> mean_std([12.0, 12.4, 12.8])
       '12.4 ± 0.4'
       >>> mean_std([0.5], digits=2)
       '0.50'
+      >>> mean_std([12.0, 12.4, np.nan])
+      '12.2 ± 0.3 (2 of 3)'
     """
     values = np.asarray(values, np.float64).reshape(-1)
     mean, std = mean_and_std(values)
     if values.size < 2:
         return f"{mean:.{digits}f}"
-    return f"{mean:.{digits}f} ± {std:.{digits}f}"
+    text = f"{mean:.{digits}f} ± {std:.{digits}f}"
+    left = int(np.sum(~np.isnan(values)))
+    text = text if left else f"{mean:.{digits}f}"
+    return text if left == values.size else f"{text} ({left} of {values.size})"
 
 
 def frames_to_reach(x: Any, y: Any, score: float | int) -> float | None:

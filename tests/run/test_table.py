@@ -38,6 +38,8 @@ def test_mean_std():
     assert run.mean_std([1, 2, 3, 4]) == "2.5 ± 1.3"
     assert run.mean_std(np.array([[1.0, 2.0], [3.0, 4.0]]), digits=2) == "2.50 ± 1.29"
     assert run.mean_std(7) == "7.0"
+    assert run.mean_std([1.0, np.nan, np.nan]) == "1.0 ± 0.0 (1 of 3)"
+    assert run.mean_std([np.nan, np.nan]) == "nan (0 of 2)"
 
 
 def test_mean_and_std_leave_nan_out():
