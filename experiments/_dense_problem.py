@@ -99,32 +99,7 @@ def make(
     def init(key):
         return model.init(key, jnp.zeros((1, *train.images.shape[1:])))
 
-    def see(params, state, batch, key):
-        scenes, noise = batch["scenes"], batch.get(NOISE)
-        if config.augment:
-            both = scenes._replace(part=(scenes.part, noise))
-            street = config.data == "cityscapes"
-            scales = (1.0,) if street else (1.0, 1.2, 1.5)
-            both = data.augment_scenes(key, both, scales=scales, disparity=street)
-            part, noise = both.part
-            scenes = both._replace(part=part)
-        found, state = model.apply(params, state, scenes.images, train=True)
-        return found, {**_targets(scenes), NOISE: noise}, state
-
-    def losses(*args):
-        found, wanted, state = see(*args)
-        return {
-            task: _loss(task, found[task], wanted[task]) for task in variant.tasks
-        }, state
-
-    def sample_losses(*args):
-        found, wanted, state = see(*args)
-
-        def each(task):
-            one = lambda a, b: _loss(task, a[None], b[None])  # noqa: E731
-            return jax.vmap(one)(found[task], wanted[task])
-
-        return {task: each(task) for task in variant.tasks}, state
+    losses, sample_losses = _losses(config, model, variant.tasks)
 
     def predictions(params, state, images):
         return model.apply(params, state, images, train=False)[0]
@@ -165,6 +140,37 @@ def make(
         travel=config.travel,
         predict=predictions,
     )
+
+
+def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:
+    """`losses` and `sample_losses` of a `Problem`: of a batch, and of each image."""
+
+    def see(params, state, batch, key):
+        scenes, noise = batch["scenes"], batch.get(NOISE)
+        if config.augment:
+            both = scenes._replace(part=(scenes.part, noise))
+            street = config.data == "cityscapes"
+            scales = (1.0,) if street else (1.0, 1.2, 1.5)
+            both = data.augment_scenes(key, both, scales=scales, disparity=street)
+            part, noise = both.part
+            scenes = both._replace(part=part)
+        found, state = model.apply(params, state, scenes.images, train=True)
+        return found, {**_targets(scenes), NOISE: noise}, state
+
+    def losses(*args):
+        found, wanted, state = see(*args)
+        return {task: _loss(task, found[task], wanted[task]) for task in tasks}, state
+
+    def sample_losses(*args):
+        found, wanted, state = see(*args)
+
+        def each(task):
+            one = lambda a, b: _loss(task, a[None], b[None])  # noqa: E731
+            return jax.vmap(one)(found[task], wanted[task])
+
+        return {task: each(task) for task in tasks}, state
+
+    return losses, sample_losses
 
 
 def _classes(*labels: np.ndarray) -> int:
