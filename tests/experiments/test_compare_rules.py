@@ -327,8 +327,8 @@ def test_the_best_is_first_and_who_diverged_is_not_hidden(report, records):
     ]
     first, equal, _, olaux, last = rows
     assert first["time a step"] == "2.50×"
-    assert first["Δ_MTL, %"] == "24.0 ± 0.0"
-    assert first["digit ↑"] == "62.5 ± 0.0"
+    assert first["Δ_MTL, %"] == "24.0 ± 0.0 (1 of 2)"
+    assert first["digit ↑"] == "62.5 ± 0.0 (1 of 2)"
     assert equal["above equal"] == "–"
     assert olaux["above equal"] == "0 of 2"
     assert last["Δ_MTL, %"] == last["slant ↓"] == "–"
