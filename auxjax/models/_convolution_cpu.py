@@ -75,11 +75,16 @@ def shifted_views(images, window, strides, dilation=(1, 1), *, first=1) -> list:
 
 def _patches(images, window, strides, pads, spread, dilation):
     """What a window sees at each place, `[h, w, I]` flattened: one view an offset."""
-    borders = [(*p, s - 1) for p, s in zip(pads, spread, strict=True)]
-    zero = jnp.zeros((), images.dtype)
-    images = jax.lax.pad(images, zero, ((0, 0, 0), *borders, (0, 0, 0)))
+    images = _bordered(images, pads, spread)
     views = shifted_views(images, window, strides, dilation)
     return views[0] if len(views) == 1 else jnp.concatenate(views, axis=-1)
+
+
+def _bordered(images, pads, spread):
+    """With zeros around them and, where they were strided, between their pixels."""
+    borders = [(*p, s - 1) for p, s in zip(pads, spread, strict=True)]
+    zero = jnp.zeros((), images.dtype)
+    return jax.lax.pad(images, zero, ((0, 0, 0), *borders, (0, 0, 0)))
 
 
 def _by_patches(images, kernel, *, strides, pads, spread, dilation):
@@ -87,9 +92,32 @@ def _by_patches(images, kernel, *, strides, pads, spread, dilation):
     return _patches(images, kernel.shape[:2], strides, pads, spread, dilation) @ matrix
 
 
+def _by_products(images, kernel, *, strides, pads, spread, dilation):
+    """Pixels times numbers, summed, for images of one channel: one fused loop.
+
+    A loop over halves of the batch around it (or thirds ...), as otherwise XLA would
+    fuse it with whatever reads the result, and compute it again for each.
+    """
+    dtype = jnp.result_type(images, kernel)
+    exact = jnp.float64 if dtype == jnp.float64 else jnp.float32
+    numbers = kernel.astype(exact).reshape(-1, 1, 1, 1, kernel.shape[-1])
+
+    def piece(images):
+        seen = _bordered(images.astype(exact), pads, spread)
+        views = shifted_views(seen, kernel.shape[:2], strides, dilation)
+        products = [x * number for x, number in zip(views, numbers, strict=True)]
+        return functools.reduce(jnp.add, products).astype(dtype)
+
+    pieces = next((n for n in (2, 3, 5, 7) if len(images) % n == 0), 1)
+    out = jax.lax.map(piece, images.reshape(pieces, -1, *images.shape[1:]))
+    return out.reshape(-1, *out.shape[2:])
+
+
 def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
+    how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
+    if kernel.shape[2] == 1 and kernel.shape[0] * kernel.shape[1] <= 25:
+        return _by_products(images, kernel, **how)
     if max(kernel.shape[2:]) <= 16:  # XLA's is slow then
-        how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
         return _by_patches(images, kernel, **how)
     more = 0
     if strides == spread == (1, 1):
@@ -161,6 +189,11 @@ def _pieces(batch: int, image_bytes: int) -> int:
 
 
 def _filter_by_patches(images, out, *, window, strides, pads, spread, dilation):
+    if images.shape[-1] == 1:  # the kernel's pixels first
+        images = _bordered(images, pads, spread)
+        rows = jnp.stack(shifted_views(images, window, strides, dilation))
+        found = rows.reshape(len(rows), -1) @ out.reshape(-1, out.shape[-1])
+        return found.reshape(*window, 1, -1)
     seen = _patches(images, window, strides, pads, spread, dilation)
     found = seen.reshape(-1, seen.shape[-1]).T @ out.reshape(-1, out.shape[-1])
     return found.reshape(*window, images.shape[-1], out.shape[-1])
