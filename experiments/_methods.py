@@ -258,6 +258,18 @@ def _compositions() -> dict[str, Rule]:
 RULES |= _compositions()
 
 
+def spelled_out(names: tuple[str, ...], defaults: tuple[str, ...]) -> tuple[str, ...]:
+    """The papers' short names in full: `multi`, and `autolambda` as in the defaults.
+
+    Example:
+      >>> spelled_out(("multi", "autolambda"), ("equal", "gcs", "autolambda-all"))
+      ('equal', 'autolambda-all')
+    """
+    own = tuple(name for name in defaults if name.startswith("autolambda-"))
+    full = {"multi": ("equal",), "autolambda": own or ("autolambda-main",)}
+    return tuple(long for name in names for long in full.get(name, (name,)))
+
+
 def check_names(names: tuple[str, ...]) -> None:
     """A ValueError that lists the names where one is unknown."""
     unknown = [name for name in names if name not in RULES]

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _methods import check_names
+from _methods import check_names, spelled_out
 
 SINGLE = "single"
 MAY_DIFFER = (
@@ -34,7 +34,7 @@ class Training:
 
     Attributes:
       method: the rules to compare, names out of `experiments/_methods.py`; `single`
-        trains on the main task alone.
+        trains on the main task alone. Short: `multi` for `equal`, `autolambda`.
       seeds: how many; all of a method's train together.
       first_seed: the first one.
       epochs: passes over the training set.
@@ -62,6 +62,8 @@ class Training:
 
     def __post_init__(self):
         """Checks what the command line said."""
+        names = spelled_out(self.method, type(self).method)
+        object.__setattr__(self, "method", names)
         check_names(tuple(name for name in self.method if name != SINGLE))
         if not self.method or len(set(self.method)) < len(self.method):
             raise ValueError(

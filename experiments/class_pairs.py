@@ -46,8 +46,8 @@ class Config(Training):
     """Pairs of classes, near and far."""
 
     method: tuple[str, ...] = (SINGLE, "equal", "gcs")
-    """Names out of `experiments/_methods.py`, and `single`; `equal` is the paper's
-    multi-task, `gcs` its gating."""
+    """Names out of `experiments/_methods.py`, and `single`; `equal`, or
+    `multi`, is the paper's multi-task, `gcs` its gating."""
     source: Source = "mnist_5000"
     """What to read, unless a folder of images is given."""
     data_dir: Path | None = None

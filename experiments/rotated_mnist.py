@@ -49,8 +49,8 @@ class Config(Training):
     """RotatedMNIST, every rotation with every method."""
 
     method: tuple[str, ...] = (SINGLE, "equal", "gcs", "olaux", "autolambda-main")
-    """Names out of `experiments/_methods.py`, and `single`; `equal` is the paper's
-    multi-task."""
+    """Names out of `experiments/_methods.py`, and `single`; `equal`, or
+    `multi`, is the paper's multi-task."""
     rotations: tuple[int, ...] = (0, 45, 90, 135, 180)
     """Degrees, counter-clockwise."""
     source: Source = "mnist_5000"
@@ -63,11 +63,9 @@ class Config(Training):
     """Of RMSprop."""
     hidden: int = 100
     """Units in each of the three layers."""
-
     weight_travel: float = 1.0
     """How far Adam may move a learned weight in all: Auto-λ's rate is this over the
-    number of steps. With 4, the paper's on its own problems, the main task's weight is
-    driven to 0 as well before anything is learned."""
+    number of steps. The paper's on its own problems is 4."""
 
     def __post_init__(self):
         """Checks what the command line said."""

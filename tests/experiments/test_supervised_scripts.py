@@ -85,6 +85,15 @@ def config(training, tmp_path):
     )
 
 
+def test_the_papers_short_names(training, pairs, dense):
+    assert training.Training(method=("multi", "gcs")).method == ("equal", "gcs")
+    assert pairs.Config(method=("autolambda",)).method == ("autolambda-main",)
+    found = dense.Config(method=("autolambda",)).method
+    assert found == ("autolambda-all", "autolambda-main")
+    with pytest.raises(ValueError, match="each once"):
+        training.Training(method=("multi", "equal"))
+
+
 def leaves(state):
     state = state._replace(key=jax.random.key_data(state.key))
     return [np.asarray(x) for x in jax.tree.leaves(state)]
