@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from _rl_aux_data import Problem
 from _rl_aux_run import Trained
-from _rl_aux_variants import Variant
+from _rl_aux_variants import AGENTS, Variant
 from matplotlib.figure import Figure
 
 from auxjax.run import plot_grid, plot_learning_curves
@@ -32,10 +32,17 @@ def draw_curves(results: Results, path: Path) -> None:
         for variant, (curves, _, _) in results.items()
         if variant.method != "single"
     }
+    drawn = {
+        variant.label: (curves.epochs, curves.train["drawn_label_use"])
+        for variant, (curves, _, _) in results.items()
+        if variant.method in AGENTS
+    }
     panels = {"Test accuracy, %": accuracy}
     if use:
         panels["Label use (entropy, 1: even)"] = use
-    plot_grid(panels, path, columns=2, xlabel="epoch", ylabel="")
+    if drawn:
+        panels["Label use, as agents draw"] = drawn
+    plot_grid(panels, path, columns=len(panels), xlabel="epoch", ylabel="")
 
 
 def draw_ablation(results: Results, path: Path) -> None:

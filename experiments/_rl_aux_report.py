@@ -10,7 +10,7 @@ import numpy as np
 from _rl_aux_data import Problem
 from _rl_aux_figures import draw_ablation, draw_curves, draw_labels
 from _rl_aux_run import Trained
-from _rl_aux_variants import Variant
+from _rl_aux_variants import AGENTS, Variant
 
 from auxjax.run import (
     machine,
@@ -31,7 +31,7 @@ PAPER = {
 }
 """Figures 4 and 6: test accuracy on CIFAR-100 in 20 superclasses, one run each."""
 SCORES = ("accuracy", "precision", "recall", "f1")
-LEARNED = ("maxl", "wa-maxl", "rl", "wa-rl")
+LEARNED = ("maxl", "wa-maxl", *AGENTS)
 Results = Mapping[Variant, Trained]
 
 
@@ -82,6 +82,14 @@ def verdict(results: Results) -> list[str]:
                 "(1: even, 0: one label a class). Of the likeliest labels of test "
                 f"images {curves.test['label_use'].min():.3f} at its lowest."
             )
+        if variant.method in AGENTS:
+            drawn = curves.train["drawn_label_use"]
+            lowest = curves.train["lowest_drawn_label_use"].min()
+            lines.append(
+                f"{variant.label}: label use of its agent's draws while it learns "
+                f"{mean_std(drawn[:, -1], digits=3)} at the end, {lowest:.3f} at its "
+                "lowest."
+            )
     return lines
 
 
@@ -129,10 +137,10 @@ def _described(config: Any, problem: Problem) -> str:
         "the end, in percent, precision, recall and F1 averaged over the classes; "
         "`best accuracy` is the best epoch's, picked on the test set, as by the "
         "paper's early stopping. Label use is the entropy of the labels inside a "
-        "class as a share of its maximum: in training (of MAXL's soft labels), and "
-        "`on test` of the likeliest labels of test images; human labels of a class "
-        "that has fewer than psi of them cannot reach 1. Seconds are those of an "
-        f"epoch of all seeds. Machine: {facts}."
+        "class as a share of its maximum: in training (of MAXL's soft labels and an "
+        "agent's likeliest ones), and `on test` of the likeliest labels of test "
+        "images; human labels of a class that has fewer than psi of them cannot reach "
+        f"1. Seconds are those of an epoch of all seeds. Machine: {facts}."
     )
 
 
@@ -146,6 +154,8 @@ def _numbers(results: Results) -> list[dict[str, Any]]:
             "accuracies": curves.test["accuracy"].tolist(),
             "label_use": curves.train["label_use"].tolist(),
             "lowest_label_use": curves.train["lowest_label_use"].tolist(),
+            "drawn_label_use": curves.train["drawn_label_use"].tolist(),
+            "lowest_drawn_label_use": curves.train["lowest_drawn_label_use"].tolist(),
             "label_use_on_test": curves.test.get("label_use", np.empty(0)).tolist(),
             "seconds_an_epoch": None if np.isnan(curves.seconds) else curves.seconds,
         }

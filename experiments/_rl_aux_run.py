@@ -127,6 +127,7 @@ class Advance:
             )
             mean = jax.tree.map(jnp.mean, metrics)._asdict()
             mean["lowest_label_use"] = jnp.min(metrics.label_use)
+            mean["lowest_drawn_label_use"] = jnp.min(metrics.drawn_label_use)
             size = min(EVALUATED, len(labels))
             logits = in_batches(lambda x: method.predict(state, x), images, size)
             found = scores(logits, labels)

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from auxjax.labelling import LabellingConfig
 from auxjax.rl import PPOConfig
 
+AGENTS = ("rl", "wa-rl")
+"""The methods whose labels an agent makes."""
+
 
 class Variant(NamedTuple):
     """One training: a method, and what the ablations change."""
@@ -37,7 +40,7 @@ def variants(config: Any) -> list[Variant]:
     found = []
     for method in config.method:
         weights = (1.0,) if method == "single" else config.aux_weight
-        restores = config.restore if method in ("rl", "wa-rl") else ("epoch",)
+        restores = config.restore if method in AGENTS else ("epoch",)
         found += [Variant(method, w, r) for w in weights for r in restores]
     return found
 

@@ -65,6 +65,13 @@ class Hierarchy:
         own = labels[..., None].astype(jnp.int32) * self.psi + offset
         return jnp.take_along_axis(scores, own, axis=-1)
 
+    def spread(
+        self, chances: Float[Array, "*B psi"], labels: Int[Array, "*B"]
+    ) -> Float[Array, "*B K"]:
+        """`block`, turned round: `[..., ψ]` becomes `[..., K]`, 0 outside the block."""
+        everywhere = jnp.concatenate([chances] * self.classes, axis=-1)
+        return jnp.where(self.mask(labels), everywhere, 0)
+
 
 def hierarchy(classes: int, psi: int, num_labels: int | None = None) -> Hierarchy:
     """ψ auxiliary labels for each of C main classes.

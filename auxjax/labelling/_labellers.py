@@ -29,6 +29,7 @@ class Made(NamedTuple):
 
     targets: jax.Array  # [B] int32, or [B, K] distributions
     factors: Any = None  # [B] float, of each sample's auxiliary loss; None: 1
+    chances: Any = None  # [B, K], of each label when an agent draws; None: no agent
 
 
 class Labeller(NamedTuple):

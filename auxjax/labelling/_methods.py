@@ -46,6 +46,7 @@ class MethodMetrics(NamedTuple):
     auxiliary: jax.Array  # [], auxiliary loss with its factors, without λ
     accuracy: jax.Array  # [], of the main task on the training batches
     label_use: jax.Array  # [], see `label_use`; 0 without labels
+    drawn_label_use: jax.Array  # [], the same, were they drawn as an agent draws them
     reward: jax.Array  # [], of the labeller's own epoch; 0 where it does not learn
 
 
@@ -224,10 +225,18 @@ def _main_epoch(
 
     def step(main, indices):
         some = jax.tree.map(lambda x: x[indices], data)
-        made, count = Made(None), jnp.zeros(hierarchy.num_labels)  # type: ignore
+        made, count = Made(None), jnp.zeros((2, hierarchy.num_labels))  # type: ignore
         if maker is not None:
             made = maker.label(own, some.images, some.labels, some.human, True)
-            count = count_labels(made.targets, hierarchy)
+            count = jnp.stack(
+                [
+                    count_labels(made.targets, hierarchy),
+                    count_labels(
+                        made.targets if made.chances is None else made.chances,
+                        hierarchy,
+                    ),
+                ]
+            )
         batch = MainBatch(some.images, some.labels, made.targets, made.factors)
         main, metrics = task.step(main, batch)
         return main, (metrics, count)
@@ -235,6 +244,5 @@ def _main_epoch(
     order = epoch_indices(key, data.images.shape[0], config.batch_size)
     main, (metrics, counts) = jax.lax.scan(step, main, order)
     means = jax.tree.map(jnp.mean, metrics)
-    use = label_use(jnp.sum(counts, axis=0), hierarchy)
-    use = jnp.zeros_like(use) if maker is None else use
-    return main, MethodMetrics(*means, label_use=use, reward=jnp.zeros_like(use))
+    given, drawn = (label_use(x, hierarchy) for x in jnp.sum(counts, axis=0))
+    return main, MethodMetrics(*means, given, drawn, reward=jnp.zeros_like(given))

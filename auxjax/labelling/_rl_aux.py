@@ -76,6 +76,7 @@ def make_rl_aux(
             state.params, state.model_state, (images, labels), False
         )
         best = [jnp.argmax(logits, axis=-1).astype(jnp.int32) for logits in choices]
+        chances = hierarchy.spread(jax.nn.softmax(choices[0]), labels)
         factors = None
         if config.weighted:
             factors = weight_factor(
@@ -83,7 +84,7 @@ def make_rl_aux(
                 num_classes=config.num_weights,
                 formula=config.weight_formula,
             )
-        return Made(hierarchy.inside(best[0], labels), factors)
+        return Made(hierarchy.inside(best[0], labels), factors, chances)
 
     def learn(learner, task: MainTask, main, data: LabelData, key):
         env = environment(config, hierarchy, task)

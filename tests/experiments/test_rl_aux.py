@@ -365,6 +365,8 @@ def trained(runs, accuracies, use, seconds=2.0):
     test["label_use"] = np.array(use, float) / 2
     train = {"label_use": np.array(use, float)}
     train["lowest_label_use"] = train["label_use"] - 0.25
+    train["drawn_label_use"] = train["label_use"] * 0.75
+    train["lowest_drawn_label_use"] = train["label_use"] * 0.5
     curves = runs.Curves(np.array([1, 2]), train, test, seconds)
     return runs.Trained(curves, None, None)
 
@@ -405,7 +407,8 @@ def test_the_verdict_compares_seed_by_seed(report, results):
     assert lines[1].startswith("rl, λ 2 − single: +0.00 ± 1.00")
     assert "at its lowest 0.250" in lines[2]
     assert "of test images 0.250 at its lowest" in lines[2]
-    assert len(lines) == 4
+    assert "draws while it learns 0.750 ± 0.000 at the end, 0.250 at its" in lines[3]
+    assert len(lines) == 6
 
 
 def test_the_mosaic_has_a_row_a_label(experiments, digits):

@@ -46,6 +46,13 @@ def test_a_policy_over_the_block_is_the_masked_softmax():
     np.testing.assert_allclose(jnp.sum(own, 1), jnp.ones(5), rtol=1e-6)
 
 
+def test_chances_of_a_block_are_spread_over_all_labels():
+    blocks, y = hierarchy(3, 2), jnp.array([2, 0])
+    found = blocks.spread(jnp.array([[0.25, 0.75], [0.5, 0.125]]), y)
+    assert found.tolist() == [[0, 0, 0, 0, 0.25, 0.75], [0.5, 0.125, 0, 0, 0, 0]]
+    assert blocks.block(found, y).tolist() == [[0.25, 0.75], [0.5, 0.125]]
+
+
 def test_a_choice_counts_inside_the_block():
     blocks = hierarchy(2, 3)
     y = jnp.array([1, 1, 0, 0])

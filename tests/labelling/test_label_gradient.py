@@ -58,7 +58,7 @@ def by_brute_force(task, main, generate, images, labels, entropy_coef):
 
     def objective(phi):
         made = generate(phi)[0]
-        batch = MainBatch(images, labels, *made)
+        batch = MainBatch(images, labels, *made[:2])
         ahead = task.step(main, batch)[0]
         outputs = task.network.apply(ahead.params, None, images, train=True)[0]
         loss = jnp.mean(task.primary_loss(outputs[0], labels))

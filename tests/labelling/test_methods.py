@@ -169,6 +169,28 @@ def test_label_use_of_a_method_that_gives_one_label(make, blocks, data):
     assert abs(found - float(label_use(counts, blocks))) < 0.1
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_labels_as_an_agent_draws_them(make, network, blocks, data, name):
+    data = jax.tree.map(lambda x: x[:20], data)  # four whole batches
+    method = make(name)
+    state = method.init(jax.random.key(0), data)
+    state, metrics = jax.jit(method.epoch)(state, data)
+    if name not in ("rl", "wa-rl"):
+        assert metrics.drawn_label_use == metrics.label_use
+        return
+    learnt = state.labeller  # it learned before the labels were made
+    outputs, _ = network(*OUTPUTS[name]).apply(
+        learnt.params, learnt.model_state, data.images, train=False
+    )
+    counts = np.zeros(blocks.num_labels)
+    for logits, label in zip(np.asarray(outputs[0]), data.labels, strict=True):
+        block = slice(int(label) * blocks.psi, int(label + 1) * blocks.psi)
+        counts[block] += np.exp(logits[block]) / np.sum(np.exp(logits[block]))
+    expected = float(label_use(jnp.asarray(counts, jnp.float32), blocks))
+    assert metrics.drawn_label_use != metrics.label_use
+    np.testing.assert_allclose(metrics.drawn_label_use, expected, rtol=1e-5)
+
+
 def test_networks_of_the_models_room(data):
     blocks = hierarchy(2, 3)
     net = lambda *out: many_headed(encoder((3,), features=4), *out)  # noqa: E731
