@@ -166,6 +166,9 @@ def main(args: Sequence[str] | None = None) -> None:
         for degrees in config.rotations:
             problem = prepare(config, *images, degrees)
             for method in config.method:
+                if method == SINGLE and degrees != config.rotations[0]:
+                    results[degrees, SINGLE] = results[config.rotations[0], SINGLE]
+                    continue  # it never sees the rotated images
                 label = f"{degrees}° {method}"
                 path = folder / f"{degrees}-{method}"
                 results[degrees, method], _ = train(
