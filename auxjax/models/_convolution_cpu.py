@@ -108,9 +108,11 @@ def _by_products(images, kernel, *, strides, pads, spread, dilation):
         products = [x * number for x, number in zip(views, numbers, strict=True)]
         return functools.reduce(jnp.add, products).astype(dtype)
 
-    pieces = next((n for n in (2, 3, 5, 7) if len(images) % n == 0), 1)
-    out = jax.lax.map(piece, images.reshape(pieces, -1, *images.shape[1:]))
-    return out.reshape(-1, *out.shape[2:])
+    batch = len(images)
+    pieces = next((n for n in (2, 3, 5, 7) if batch % n == 0), 1)
+    split = images.reshape(pieces, batch // pieces, *images.shape[1:])
+    out = jax.lax.map(piece, split)
+    return out.reshape(batch, *out.shape[2:])
 
 
 def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
