@@ -58,6 +58,13 @@ class Line(NamedTuple):
     delta: np.ndarray  # [seeds], %; NaN where not all tasks are there
 
 
+def full_label(variant: Variant) -> str:
+    """The label, with the main task where only one counts."""
+    if len(variant.counted) > 1:
+        return variant.label
+    return f"{variant.label.split(' [')[0]} [{variant.counted[0]}]"
+
+
 def lines(results: Results) -> list[Line]:
     """Every variant, those for one main task put together; Δ against single tasks."""
     merged: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
@@ -107,9 +114,8 @@ def weight_table(results: Results) -> list[dict[str, str]]:
         last = curves.weights[:, -1]
         if variant.setting == "single" or not np.isfinite(last).all():
             continue
-        main = f" [{variant.counted[0]}]" if len(variant.counted) == 1 else ""
         row = {"setting": variant.setting, "network": variant.architecture}
-        row["method"] = variant.label + main
+        row["method"] = full_label(variant)
         for name in (*METRICS, NOISE):
             if name in variant.tasks:
                 row[name] = mean_std(last[:, variant.tasks.index(name)], digits=3)
@@ -130,9 +136,8 @@ def verdict(results: Results) -> list[str]:
         others = np.delete(weights[:, -1], place, axis=1)
         lowest = int(np.sum(weights[:, -1, place] < others.min(axis=1)))
         first, last = weights[:, 0, place].mean(), weights[:, -1, place].mean()
-        main = f" [{variant.counted[0]}]" if len(variant.counted) == 1 else ""
         said.append(
-            f"{variant.architecture}, {variant.label}{main}: the noise's weight goes "
+            f"{variant.architecture}, {full_label(variant)}: the noise's weight goes "
             f"from {first:.3f} to {last:.3f}; it is the lowest at the end in {lowest} "
             f"of {len(weights)} seeds."
         )
@@ -194,9 +199,7 @@ def draw_weights(results: Results, path: Path) -> None:
             continue
         if np.ptp(weights) == 0:
             continue
-        main = f" [{variant.counted[0]}]" if len(variant.counted) == 1 else ""
-        noise = " + noise" * (NOISE in variant.tasks)
-        title = f"{variant.label}{main}{noise}"
+        title = full_label(variant) + " + noise" * (NOISE in variant.tasks)
         several = len({v.architecture for v in results}) > 1
         panels[title + f", {variant.architecture}" * several] = {
             task: (curves.epochs, weights[:, :, i])
