@@ -95,29 +95,30 @@ def _by_patches(images, kernel, *, strides, pads, spread, dilation):
 def _by_products(images, kernel, *, strides, pads, spread, dilation):
     """Pixels times numbers, summed, for images of one channel: one fused loop.
 
-    A loop over halves of the batch around it (or thirds ...), as otherwise XLA would
-    fuse it with whatever reads the result, and compute it again for each.
+    It stands behind a condition, which always holds but for a NaN, because XLA fuses
+    nothing across one: it would compute the sum again for everyone who reads it.
     """
+    how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
     dtype = jnp.result_type(images, kernel)
     exact = jnp.float64 if dtype == jnp.float64 else jnp.float32
-    numbers = kernel.astype(exact).reshape(-1, 1, 1, 1, kernel.shape[-1])
 
-    def piece(images):
+    def products(images, kernel):
+        numbers = kernel.astype(exact).reshape(-1, 1, 1, 1, kernel.shape[-1])
         seen = _bordered(images.astype(exact), pads, spread)
         views = shifted_views(seen, kernel.shape[:2], strides, dilation)
-        products = [x * number for x, number in zip(views, numbers, strict=True)]
-        return functools.reduce(jnp.add, products).astype(dtype)
+        found = [x * number for x, number in zip(views, numbers, strict=True)]
+        return functools.reduce(jnp.add, found).astype(dtype)
 
-    batch = len(images)
-    pieces = next((n for n in (2, 3, 5, 7) if batch % n == 0), 1)
-    split = images.reshape(pieces, batch // pieces, *images.shape[1:])
-    out = jax.lax.map(piece, split)
-    return out.reshape(batch, *out.shape[2:])
+    patches = functools.partial(_by_patches, **how)
+    first = kernel[0, 0, 0, 0]
+    return jax.lax.cond(first == first, products, patches, images, kernel)
 
 
 def _by_convolution(images, kernel, *, strides, pads, spread, dilation):
     how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
-    if kernel.shape[2] == 1 and kernel.shape[0] * kernel.shape[1] <= 25:
+    dtype = jnp.result_type(images, kernel)
+    few = kernel.shape[2] == 1 and kernel.shape[0] * kernel.shape[1] <= 25
+    if few and jnp.issubdtype(dtype, jnp.floating):
         return _by_products(images, kernel, **how)
     if max(kernel.shape[2:]) <= 16:  # XLA's is slow then
         return _by_patches(images, kernel, **how)
@@ -160,7 +161,8 @@ def _filter_images(images, out, *, window, strides, pads, spread, dilation):
     """Of a convolution's kernel, the derivative: Σ_{n, i, j} images ⊗ out.
 
     A piece of the batch at a time, so that what the kernel sees stays in the cache; the
-    kernel's pixels come first, as the product is fastest so.
+    kernel's pixels come first, as the product is fastest so. A piece is every n-th
+    image, so that a batch that lies on several devices may stay there.
     """
     if _small((*window, images.shape[-1])):
         how = {"strides": strides, "pads": pads, "spread": spread, "dilation": dilation}
@@ -168,8 +170,8 @@ def _filter_images(images, out, *, window, strides, pads, spread, dilation):
     borders = [(*p, s - 1) for p, s in zip(pads, spread, strict=True)]
     zero = jnp.zeros((), images.dtype)
 
-    def piece(found, pair):
-        images, out = pair
+    def piece(found, i):
+        images, out = (jax.lax.dynamic_index_in_dim(x, i, 1, False) for x in split)
         images = images.transpose(3, 0, 1, 2)
         images = jax.lax.pad(images, zero, ((0, 0, 0), (0, 0, 0), *borders))
         views = shifted_views(images, window, strides, dilation, first=2)
@@ -177,10 +179,11 @@ def _filter_images(images, out, *, window, strides, pads, spread, dilation):
         return found + rows @ out.reshape(-1, out.shape[-1]), None
 
     seen = math.prod(window) * images.shape[-1]
-    pieces = _pieces(len(out), seen * out[0, :, :, 0].size * out.dtype.itemsize)
-    split = [x.reshape(pieces, -1, *x.shape[1:]) for x in (images, out)]
+    batch, places = len(out), math.prod(out.shape[1:3])
+    pieces = _pieces(batch, seen * places * out.dtype.itemsize)
+    split = [x.reshape(batch // pieces, pieces, *x.shape[1:]) for x in (images, out)]
     start = jnp.zeros((seen, out.shape[-1]), jnp.result_type(images, out))
-    found = jax.lax.scan(piece, start, tuple(split))[0]
+    found = jax.lax.scan(piece, start, jnp.arange(pieces, dtype=jnp.int32))[0]
     return found.reshape(*window, -1, out.shape[-1])
 
 

@@ -140,6 +140,53 @@ def test_few_channels_are_patches_forwards():
     assert "stablehlo.convolution" in program
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_one_channel_adds_up_in_float32(dtype):
+    images, kernel = (x.astype(dtype) for x in draw((2, 9, 8, 1), (5, 5, 1, 3)))
+    found = convolve(images, kernel, implementation="cpu")
+    assert found.dtype == dtype
+    wide = images.astype("float32"), kernel.astype("float32")
+    expected = convolve(*wide, implementation="conv").astype(dtype)
+    close = {"float32": 1e-5, "bfloat16": 1e-2, "float16": 2e-3}[dtype]
+    np.testing.assert_allclose(
+        found.astype("float32"), expected.astype("float32"), rtol=close, atol=close
+    )
+
+
+def test_one_channel_takes_one_fused_loop():
+    ours, _ = both((1, 1), ((1, 1), (1, 1)), (1, 1))
+    shapes = [(4, 8, 8, 1), (3, 3, 1, 8)]
+    program = jax.jit(ours).lower(*map(jnp.zeros, shapes)).compile().as_text()
+    assert program.count("conditional(") == 1
+    shapes = [(4, 8, 8, 2), (3, 3, 2, 8)]
+    program = jax.jit(ours).lower(*map(jnp.zeros, shapes)).compile().as_text()
+    assert "conditional(" not in program
+
+
+@pytest.mark.parametrize("channels", [1, 16])
+def test_an_empty_batch(channels):
+    ours, theirs = both((1, 1), ((1, 1), (1, 1)), (1, 1))
+    at = jnp.zeros((0, 5, 5, channels)), jnp.zeros((3, 3, channels, 2))
+    equal(gradient(ours)(*at), gradient(theirs)(*at))
+
+
+@pytest.mark.parametrize("channels", [1, 16])
+def test_a_batch_on_several_devices_stays_there(channels):
+    mesh = jax.make_mesh(
+        (2,), ("devices",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+    )
+    ours, _ = both((1, 1), ((1, 1), (1, 1)), (1, 1))
+    images = jnp.ones((16, 32, 32, channels))  # in pieces, if of 16 channels
+    kernel = jnp.ones((3, 3, channels, 8))
+    images = jax.device_put(images, jax.NamedSharding(mesh, jax.P("devices")))
+    kernel = jax.device_put(kernel, jax.NamedSharding(mesh, jax.P()))
+    forwards = jax.jit(ours).lower(images, kernel).compile()
+    assert forwards(images, kernel).sharding.spec == jax.P("devices")
+    backwards = jax.jit(gradient(ours)).lower(images, kernel).compile()
+    for program in (forwards, backwards):
+        assert "all-gather" not in program.as_text()
+
+
 def test_in_a_loop_over_devices():
     """Under `shard_map` the kernel's derivative is summed over the devices."""
     *shapes, strides, padding, dilation = CASES[0]
