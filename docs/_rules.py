@@ -53,8 +53,8 @@ SITUATIONS = {
         "et al., 2022](https://arxiv.org/abs/2201.04122), [Xin et al., "
         "2022](https://arxiv.org/abs/2209.11379)), and by their paper so are random "
         "ones, `rlw`. On five tasks of digits (`experiments/compare_rules.py`) most "
-        "rules could not be told from equal weights, and log losses, uncertainty, "
-        "IMTL-L, Nash-MTL and random weights were below them: measure.",
+        "rules, these among them, could not be told from equal weights or were below "
+        "them: measure.",
     ),
     "many": Situation(
         "Many tasks",

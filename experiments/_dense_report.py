@@ -62,14 +62,14 @@ def full_label(variant: Variant) -> str:
     """The label, with the main task where only one counts."""
     if len(variant.counted) > 1:
         return variant.label
-    return f"{variant.label.split(' [')[0]} [{variant.counted[0]}]"
+    return f"{variant.label} [{variant.counted[0]}]"
 
 
 def lines(results: Results) -> list[Line]:
     """Every variant, those for one main task put together; Δ against single tasks."""
     merged: dict[tuple[str, str, str], dict[str, np.ndarray]] = {}
     for variant, (curves, _) in results.items():
-        label = variant.label.split(" [")[0]
+        label = variant.label
         if len(variant.counted) == 1 and variant.setting != "single":
             label += " [1 task]"
         key = (variant.setting, variant.architecture, label)

@@ -175,7 +175,6 @@ def _groupings(
     for main in tasks:
         order = (main, *(task for task in tasks if task != main))
         yield one._replace(
-            label=f"autolambda [{main}]",
             method="autolambda-main",
             tasks=order,
             counted=(main,),

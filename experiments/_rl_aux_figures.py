@@ -41,7 +41,7 @@ def draw_curves(results: Results, path: Path) -> None:
     if use:
         panels["Label use (entropy, 1: even)"] = use
     if drawn:
-        panels["Label use, as agents draw"] = drawn
+        panels["Label use, agents' chances"] = drawn
     plot_grid(panels, path, columns=len(panels), xlabel="epoch", ylabel="")
 
 

@@ -86,7 +86,7 @@ def verdict(results: Results) -> list[str]:
             drawn = curves.train["drawn_label_use"]
             lowest = curves.train["lowest_drawn_label_use"].min()
             lines.append(
-                f"{variant.label}: label use of its agent's draws while it learns "
+                f"{variant.label}: label use by the chances that its agent draws by "
                 f"{mean_std(drawn[:, -1], digits=3)} at the end, {lowest:.3f} at its "
                 "lowest."
             )

@@ -34,7 +34,8 @@ class Training:
 
     Attributes:
       method: the rules to compare, names out of `experiments/_methods.py`; `single`
-        trains on the main task alone. Short: `multi` for `equal`, `autolambda`.
+        trains on the main task alone. The papers' names will do: `multi` is `equal`,
+        `autolambda` what the script has of it by default.
       seeds: how many; all of a method's train together.
       first_seed: the first one.
       epochs: passes over the training set.

@@ -36,7 +36,7 @@ import numpy as np
 from _celeba_data import AttributeSource, Split, load_attributes
 from _celeba_host import HostAdvance
 from _celeba_problem import make_problem
-from _methods import RULES, check_names
+from _methods import RULES, check_names, spelled_out
 from _train_loop import Advance, train
 from _training import SINGLE, Curves, Training, choose_folder, say, unless_said
 
@@ -95,6 +95,8 @@ class Config(Training):
     def __post_init__(self):
         """Checks what the command line said."""
         super().__post_init__()
+        names = spelled_out(self.auxiliary, type(self).auxiliary)
+        object.__setattr__(self, "auxiliary", names)
         check_names(self.auxiliary)
         if SINGLE in self.method:
             raise ValueError(

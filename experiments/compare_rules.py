@@ -27,7 +27,7 @@ from pathlib import Path
 import _compare_report as report
 from _compare_problem import prepare
 from _compare_run import Kept, run
-from _methods import RULES, check_names
+from _methods import RULES, check_names, spelled_out
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 
@@ -74,6 +74,8 @@ class Config:
 
     def __post_init__(self):
         """Checks what the command line said."""
+        names = spelled_out(self.methods, type(self).methods)
+        object.__setattr__(self, "methods", names)
         check_names(self.methods)
         for field in ("seeds", "train_size", "hidden", "epochs", "batch_size", "turns"):
             if getattr(self, field) < 1:

@@ -30,7 +30,7 @@ import _domains_report as report
 import numpy as np
 from _domains_data import Domains, DomainSource, load_domains
 from _domains_problem import make_problem, make_singles
-from _methods import check_names
+from _methods import check_names, spelled_out
 from _train_loop import train
 from _training import SINGLE, Training, choose_folder, say, unless_said
 
@@ -81,6 +81,8 @@ class Config(Training):
     def __post_init__(self):
         """Checks what the command line said."""
         super().__post_init__()
+        names = spelled_out(self.auxiliary, type(self).auxiliary)
+        object.__setattr__(self, "auxiliary", names)
         check_names(self.auxiliary)
         if len(set(self.auxiliary)) < len(self.auxiliary):
             raise ValueError(

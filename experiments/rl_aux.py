@@ -32,7 +32,7 @@ import _rl_aux_report as report
 import jax
 from _rl_aux_data import GROUPS, Problem, Source, read
 from _rl_aux_run import train
-from _rl_aux_variants import setting, variants
+from _rl_aux_variants import AGENTS, setting, variants
 from _training import choose_folder, say, unless_said
 
 from auxjax.data import Images
@@ -217,7 +217,7 @@ def check(config: Config, problem: Problem) -> Config:
 
 def agents(config: Config) -> bool:
     """Whether a method needs images to measure a reward on."""
-    return bool({"rl", "wa-rl"} & set(config.method))
+    return bool(set(AGENTS) & set(config.method))
 
 
 @contextlib.contextmanager

@@ -166,14 +166,14 @@ def main(args: Sequence[str] | None = None) -> None:
         for degrees in config.rotations:
             problem = prepare(config, *images, degrees)
             for method in config.method:
-                if method == SINGLE and degrees != config.rotations[0]:
-                    results[degrees, SINGLE] = results[config.rotations[0], SINGLE]
-                    continue  # it never sees the rotated images
                 label = f"{degrees}° {method}"
                 path = folder / f"{degrees}-{method}"
-                results[degrees, method], _ = train(
-                    problem, method, config, path, label=label
-                )
+                if method == SINGLE:  # it never sees the rotated images
+                    label, path = SINGLE, folder / SINGLE
+                known = results.get((config.rotations[0], SINGLE))
+                if method != SINGLE or known is None:
+                    known, _ = train(problem, method, config, path, label=label)
+                results[degrees, method] = known
         report.write(config, results, describe(config.source, *images), folder)
 
 

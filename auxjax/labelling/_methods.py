@@ -46,7 +46,7 @@ class MethodMetrics(NamedTuple):
     auxiliary: jax.Array  # [], auxiliary loss with its factors, without λ
     accuracy: jax.Array  # [], of the main task on the training batches
     label_use: jax.Array  # [], see `label_use`; 0 without labels
-    drawn_label_use: jax.Array  # [], the same, were they drawn as an agent draws them
+    drawn_label_use: jax.Array  # [], the same of the chances that an agent draws by
     reward: jax.Array  # [], of the labeller's own epoch; 0 where it does not learn
 
 

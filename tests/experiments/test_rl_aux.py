@@ -407,7 +407,7 @@ def test_the_verdict_compares_seed_by_seed(report, results):
     assert lines[1].startswith("rl, λ 2 − single: +0.00 ± 1.00")
     assert "at its lowest 0.250" in lines[2]
     assert "of test images 0.250 at its lowest" in lines[2]
-    assert "draws while it learns 0.750 ± 0.000 at the end, 0.250 at its" in lines[3]
+    assert "its agent draws by 0.750 ± 0.000 at the end, 0.250 at its" in lines[3]
     assert len(lines) == 6
 
 
