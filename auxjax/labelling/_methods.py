@@ -228,15 +228,9 @@ def _main_epoch(
         made, count = Made(None), jnp.zeros((2, hierarchy.num_labels))  # type: ignore
         if maker is not None:
             made = maker.label(own, some.images, some.labels, some.human, True)
-            count = jnp.stack(
-                [
-                    count_labels(made.targets, hierarchy),
-                    count_labels(
-                        made.targets if made.chances is None else made.chances,
-                        hierarchy,
-                    ),
-                ]
-            )
+            chances = made.targets if made.chances is None else made.chances
+            both = [count_labels(x, hierarchy) for x in (made.targets, chances)]
+            count = jnp.stack(both)
         batch = MainBatch(some.images, some.labels, made.targets, made.factors)
         main, metrics = task.step(main, batch)
         return main, (metrics, count)
