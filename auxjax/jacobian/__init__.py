@@ -7,7 +7,7 @@ products with a direction are `jac.jvp(v)`.
 """
 
 from auxjax.jacobian._build import task_jacobian
-from auxjax.jacobian._checks import check_task_mask
+from auxjax.jacobian._checks import check_task_mask, is_traced
 from auxjax.jacobian._dependence import shared_mask
 from auxjax.jacobian._leaves import masked_leaves
 from auxjax.jacobian._losses import evaluate, wide
@@ -26,6 +26,7 @@ __all__ = [
     "as_jacobian",
     "check_task_mask",
     "evaluate",
+    "is_traced",
     "masked_leaves",
     "shared_mask",
     "task_grads",

@@ -46,3 +46,12 @@ def check_task_mask(task_mask: ArrayLike | None, num_tasks: int) -> jax.Array | 
             f"Found {mask.dtype} of shape {mask.shape}."
         )
     return mask
+
+
+def is_traced(value: Any) -> bool:
+    """Whether a value, or one within it, is known only while a program runs.
+
+    Such numbers (under `jit`, `vmap` or `optax.inject_hyperparams`) are in no range
+    that could be checked, and no Python `if` may ask for them.
+    """
+    return any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(value))
