@@ -5,7 +5,7 @@ It knows no algorithm. Orbax, rich, tyro and matplotlib are imported when first 
 
 from auxjax.run._cache import use_compilation_cache
 from auxjax.run._checkpoint import last_checkpoint, restore, save
-from auxjax.run._cli import parse
+from auxjax.run._cli import check_smoke, parse
 from auxjax.run._describe import machine
 from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading
 from auxjax.run._folder import RunFolder, open_run
@@ -28,6 +28,7 @@ __all__ = [
     "Progress",
     "RunError",
     "RunFolder",
+    "check_smoke",
     "first_non_finite",
     "frames_to_reach",
     "last_checkpoint",

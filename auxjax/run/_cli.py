@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from auxjax.run._describe import first_commit
-from auxjax.run._errors import extra
+from auxjax.run._errors import RunError, extra, plain_errors
 
 
 def parse(
-    config: Any, *, description: str | None = None, args: Sequence[str] | None = None
+    config: Any,
+    *,
+    description: str | None = None,
+    args: Sequence[str] | None = None,
+    smoke: Mapping[str, Any] | None = None,
 ) -> Any:
     """Reads the command line into the dataclass `config`.
 
@@ -23,6 +28,9 @@ def parse(
       config: the dataclass, or an instance of it that holds other defaults.
       description: the first lines of `--help`; the class's docstring if None.
       args: the words of the command line; those of the program if None.
+      smoke: what `--smoke` makes small, field -> value; the dataclass has a field
+        `smoke`. With `--smoke` these values are in the instance, and an option that
+        they would override ends the program like a wrong one.
 
     Returns:
       An instance of the dataclass.
@@ -48,6 +56,48 @@ def parse(
     with extra("rl"):
         import tyro
 
-    if isinstance(config, type):
-        return tyro.cli(config, description=description, args=args)
-    return tyro.cli(type(config), default=config, description=description, args=args)
+    kind = config if isinstance(config, type) else type(config)
+    default = {} if isinstance(config, type) else {"default": config}
+    found = tyro.cli(kind, **default, description=description, args=args)
+    if not smoke or not found.smoke:
+        return found
+    with plain_errors():
+        check_smoke(args, smoke)
+    return dataclasses.replace(found, **smoke)
+
+
+def check_smoke(args: Sequence[str] | None, overrides: Iterable[str]) -> None:
+    """Refuses options that `--smoke` would override.
+
+    `parse(..., smoke=...)` calls it; it is for scripts that find out for themselves
+    what to make small.
+
+    Args:
+      args: the words of the command line; those of the program if None.
+      overrides: the fields that `--smoke` sets.
+
+    Raises:
+      RunError: `--smoke` stands beside an option for one of these fields.
+
+    Example:
+      >>> check_smoke(["--smoke", "--out", "here"], {"epochs": 2})
+      >>> check_smoke(["--smoke", "--epochs=50"], {"epochs": 2})
+      Traceback (most recent call last):
+      ...
+      auxjax.run._errors.RunError: `--epochs` should not stand beside `--smoke`, ...
+    """
+    said = {_option(word) for word in (sys.argv[1:] if args is None else args)}
+    if "--smoke" not in said:
+        return
+    options = [_option(f"--{name}") for name in overrides]
+    lost = [x for x in options if {x, x.replace("--", "--no-", 1)} & said]
+    if lost:
+        raise RunError(
+            f"`{' '.join(lost)}` should not stand beside `--smoke`, which sets it. "
+            "Found both."
+        )
+
+
+def _option(word: str) -> str:
+    """The option in a word, as `--some-name`: underscores and `=value` will do too."""
+    return word.partition("=")[0].replace("_", "-")

@@ -94,3 +94,55 @@ def test_plain_errors(capsys, error, code):
 def test_plain_errors_let_others_through():
     with pytest.raises(ValueError, match="a bug"), run.plain_errors():
         raise ValueError("a bug")
+
+
+@dataclasses.dataclass(frozen=True)
+class WithSmoke:
+    """A run that can be made small."""
+
+    epochs: int = 50
+    train_size: int | None = None
+    verbose: bool = True
+    out: str = "runs"
+    smoke: bool = False
+
+
+SMALL = {"epochs": 2, "train_size": 64, "verbose": False}
+
+
+def test_smoke_makes_small():
+    small = run.parse(WithSmoke, args=["--smoke", "--out", "here"], smoke=SMALL)
+    assert small == WithSmoke(2, 64, verbose=False, out="here", smoke=True)
+
+
+def test_without_smoke_nothing_is_made_small():
+    args = ["--epochs", "3", "--train-size", "9"]
+    assert run.parse(WithSmoke, args=args, smoke=SMALL) == WithSmoke(3, 9)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--epochs", "7"],
+        ["--epochs", "50"],  # its default: said all the same
+        ["--epochs=7"],
+        ["--train_size", "9"],
+        ["--train-size", "9"],
+        ["--no-verbose"],
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_an_option_that_smoke_overrides_is_refused(words, first, capsys):
+    words = ["--smoke", *words] if first else [*words, "--smoke"]
+    with pytest.raises(SystemExit) as stop:
+        run.parse(WithSmoke, args=words, smoke=SMALL)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "should not stand beside `--smoke`" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_check_smoke_reads_the_programs_own_words(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--smoke", "--epochs", "7"])
+    with pytest.raises(run.RunError, match="`--epochs` should not stand beside"):
+        run.check_smoke(None, ["epochs"])
