@@ -9,6 +9,7 @@ import jax
 
 from auxjax._types import LossFn, Params
 from auxjax.jacobian import _linear, _losses
+from auxjax.jacobian._guard import Guard
 from auxjax.jacobian._leaves import Layout
 from auxjax.jacobian._source import make_source
 from auxjax.jacobian._task_jacobian import TaskJacobian
@@ -78,10 +79,11 @@ def task_jacobian(
     values, linear, aux = _linear.linearize(f, layout.pick(params))
     again = functools.partial(task_jacobian, losses, has_aux=has_aux)
     return TaskJacobian(
+        _guard=Guard(),
         losses=_losses.loss_vector(values),
         aux=aux,
         _linear=linear,
-        _guard=jax.random.key(0),
+        _present=None,
         _scales=(),
         _source=make_source(again, params, args),
         _layout=layout,

@@ -1,4 +1,7 @@
-"""Inner products of gradients, in float32 or better whatever the leaves' dtype."""
+"""Inner products of gradients, in float32 or better whatever the leaves' dtype.
+
+Complex numbers count as pairs of real ones: ⟨x, y⟩ = Re Σ x̄y.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,28 @@ import jax
 import jax.numpy as jnp
 
 
+def as_real(x: jax.Array) -> jax.Array:
+    """A complex array as a real one with a last axis of two; others as they are."""
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return jnp.stack([x.real, x.imag], axis=-1)
+    return x
+
+
+def as_dtype(x: jax.Array, dtype: Any) -> jax.Array:
+    """What `as_real` made, in the dtype that it was made of."""
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return jax.lax.complex(x[..., 0], x[..., 1]).astype(dtype)
+    return x.astype(dtype)
+
+
 def inner(x: jax.Array, y: jax.Array, dtype: Any) -> jax.Array:
     """⟨x, y⟩ of two arrays of one shape."""
-    return jnp.sum(x.astype(dtype) * y.astype(dtype))
+    return jnp.sum(as_real(x).astype(dtype) * as_real(y).astype(dtype))
 
 
 def dot_rows(rows: Any, vector: Any, dtype: Any) -> jax.Array:
     """`[T]` inner products of `rows` `[T, *shape]` with `vector` `[*shape]`."""
+    rows, vector = as_real(jnp.asarray(rows)), as_real(jnp.asarray(vector))
     axes = tuple(range(1, rows.ndim))
     return jnp.sum(rows.astype(dtype) * vector.astype(dtype)[None], axis=axes)
 
@@ -24,6 +42,12 @@ def gram(leaves: Sequence[jax.Array], num_tasks: int, dtype: Any) -> jax.Array:
     """J Jᵀ `[T, T]` from leaves `[T, *param]`."""
     total = jnp.zeros((num_tasks, num_tasks), dtype)
     for leaf in leaves:
-        flat = leaf.reshape(num_tasks, -1).astype(dtype)
+        flat = as_real(leaf).reshape(num_tasks, -1).astype(dtype)
         total += jnp.matmul(flat, flat.T, precision="highest")
     return total
+
+
+def times(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """`x` times a real factor of a wider dtype, in the dtype of `x`."""
+    wide = jnp.promote_types(x.dtype, factor.dtype)
+    return (x.astype(wide) * factor.astype(wide)).astype(x.dtype)

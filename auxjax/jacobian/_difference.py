@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax.jacobian._dense import inner
+from auxjax.jacobian._dense import inner, times
 
 
 def central_difference(
@@ -38,7 +38,7 @@ def central_difference(
     def at(sign: float) -> jax.Array:
         return f(
             [
-                x + (sign * step * v.astype(dtype)).astype(x.dtype)
+                x + times(v, sign * step).astype(x.dtype)
                 for x, v in zip(point, direction, strict=True)
             ]
         )

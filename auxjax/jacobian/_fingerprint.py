@@ -4,28 +4,45 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend import core as jex_core
 
 
-def fingerprint(jaxpr: Any) -> tuple:
-    """A hashable text of a jaxpr, equal for two jaxprs only if one serves for both.
+class _Itself:
+    """Counts by identity, and keeps what it holds alive: ids are used again."""
 
-    Variables are numbered as they appear, so names do not count. What cannot be read,
-    a function or an array inside, counts by its identity.
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other):
+        return isinstance(other, _Itself) and self.value is other.value
+
+    def __hash__(self):
+        return id(self.value)
+
+
+def fingerprint(jaxpr: Any) -> tuple:
+    """A hashable key of a jaxpr, equal for two jaxprs only if one serves for both.
+
+    Variables are numbered as they appear, so names do not count. Numbers count by
+    dtype, shape and bytes, whatever they print as. What cannot be compared by value, a
+    function or an array on a device, counts by its identity.
     """
     numbers: dict[Any, int] = {}
 
     def name(atom: Any) -> Any:
         if isinstance(atom, jex_core.Literal):
-            return "literal", repr(atom.val), str(atom.aval)
+            return "literal", _value(atom.val), str(atom.aval)
         return numbers.setdefault(atom, len(numbers)), str(atom.aval)
 
     equations = tuple(
         (
             eqn.primitive.name,
             tuple(name(v) for v in eqn.invars),
-            tuple((key, _parameter(eqn.params[key])) for key in sorted(eqn.params)),
+            tuple((key, _value(eqn.params[key])) for key in sorted(eqn.params)),
             tuple(name(v) for v in eqn.outvars),
         )
         for eqn in jaxpr.eqns
@@ -34,16 +51,24 @@ def fingerprint(jaxpr: Any) -> tuple:
     return equations, ends
 
 
-def _parameter(value: Any) -> Any:
-    """One parameter of an equation, hashable."""
+def _value(value: Any) -> Any:
+    """A literal or one parameter of an equation, hashable."""
     if isinstance(value, jex_core.ClosedJaxpr):
-        return fingerprint(value.jaxpr), tuple(id(const) for const in value.consts)
+        return fingerprint(value.jaxpr), tuple(_value(const) for const in value.consts)
     if isinstance(value, jex_core.Jaxpr):
         return fingerprint(value)
     if isinstance(value, tuple | list):
-        return tuple(_parameter(item) for item in value)
-    if isinstance(value, np.ndarray):
-        return value.shape, str(value.dtype), value.tobytes()
-    if callable(value) and not isinstance(value, type):
-        return id(value)
-    return repr(value)
+        return type(value), tuple(_value(item) for item in value)
+    if isinstance(value, dict):
+        return dict, tuple((key, _value(value[key])) for key in sorted(value, key=str))
+    if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
+        array = np.asarray(value)
+        if array.dtype != object:
+            return type(value), array.shape, str(array.dtype), array.tobytes()
+    if isinstance(value, jax.Array):
+        return _Itself(value)
+    try:
+        hash(value)
+    except TypeError:
+        return _Itself(value)
+    return type(value), value

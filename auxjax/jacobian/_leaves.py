@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Mask, Params
+from auxjax.jacobian._dense import as_real
 
 Bools = tuple[bool, ...]
 
@@ -22,7 +23,7 @@ class Layout:
         """Reads structure, shapes and dtypes off `params`."""
         leaves, self.treedef = jax.tree.flatten(params)
         self.shapes = tuple(tuple(np.shape(x)) for x in leaves)
-        self.dtypes = tuple(np.dtype(jax.dtypes.result_type(x)) for x in leaves)
+        self.dtypes = tuple(_dtype(x) for x in leaves)
         self.is_differentiable: Bools = tuple(
             jnp.issubdtype(d, jnp.inexact) for d in self.dtypes
         )
@@ -57,12 +58,21 @@ class Layout:
         """All leaves, in order, as the pytree."""
         return jax.tree.unflatten(self.treedef, leaves)
 
-    def pick(self, params: Params) -> list[Any]:
-        """The differentiable leaves, cast to the parameters' dtypes."""
+    def pick(self, params: Params, cast: bool = True) -> list[jax.Array]:
+        """The differentiable leaves as arrays, cast to the parameters' dtypes."""
         leaves = self.flatten(params, "direction")
-        return [
-            jnp.asarray(leaves[i]).astype(self.dtypes[i]) for i in self.differentiable
-        ]
+        arrays = [jnp.asarray(leaves[i]) for i in self.differentiable]
+        if not cast:
+            return arrays
+        dtypes = [self.dtypes[i] for i in self.differentiable]
+        return [x.astype(dtype) for x, dtype in zip(arrays, dtypes, strict=True)]
+
+    def put(self, variables: Sequence[Any], params: Params) -> Params:
+        """The parameters with other differentiable leaves."""
+        leaves = self.treedef.flatten_up_to(params)
+        for i, value in zip(self.differentiable, variables, strict=True):
+            leaves[i] = value
+        return self.unflatten(leaves)
 
     def flatten(self, tree: Any, name: str) -> list[Any]:
         """All leaves of a tree that must be shaped like the parameters."""
@@ -105,9 +115,33 @@ class Layout:
         return tuple(flags[i] for i in self.differentiable)
 
 
+def _dtype(leaf: Any) -> Any:
+    """A leaf's dtype; `object` for what is no array (an activation function, say)."""
+    if hasattr(leaf, "dtype"):
+        return leaf.dtype
+    try:
+        return np.dtype(jax.dtypes.result_type(leaf))
+    except TypeError:
+        return np.dtype(object)
+
+
+def labels_of(tree: Any, params: Params) -> Any:
+    """A pytree of labels for the parameters, or what a function makes of them.
+
+    Modules are pytrees that can be called: what has the parameters' structure, or holds
+    bools alone, is labels and not a function.
+    """
+    if not callable(tree) or jax.tree.structure(tree) == jax.tree.structure(params):
+        return tree
+    leaves = jax.tree.leaves(tree)
+    if leaves and all(isinstance(leaf, bool | np.bool_) for leaf in leaves):
+        return tree
+    return tree(params)
+
+
 def broadcast_mask(where: Mask | Callable, params: Params) -> list[bool]:
     """One bool a leaf, from a prefix pytree of bools or a function of the params."""
-    tree = where(params) if callable(where) else where
+    tree = labels_of(where, params)
     try:
         full = jax.tree.map(
             lambda flag, part: jax.tree.map(lambda _: flag, part), tree, params
@@ -134,8 +168,45 @@ def masked_leaves(tree: Any, params: Params, where: Mask | None) -> list[Any]:
       tree: a pytree of the parameters' structure; its leaves may have leading axes.
       params: the parameters, or arrays of their shapes.
       where: a mask for them; None: all.
+
+    Returns:
+      The leaves; complex ones as real arrays with a last axis of two.
     """
     layout = Layout(params)
     leaves = jax.tree.leaves(tree)
     picked = zip(layout.differentiable, layout.mask(where), strict=True)
-    return [leaves[i] for i, want in picked if want]
+    return [as_real(leaves[i]) for i, want in picked if want]
+
+
+def apply_updates(params: Params, updates: Any) -> Params:
+    """θ + u, as `optax.apply_updates`, with parameters that cannot move left alone.
+
+    Args:
+      params: a pytree; integers, bools, typed keys and what is no array stay.
+      updates: of the same structure; what stands at those leaves (`float0`, as
+        gradients have it) is not looked at.
+
+    Returns:
+      A pytree like `params`, in the parameters' dtypes.
+
+    Raises:
+      ValueError: where the structures or shapes differ.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> import optax
+      >>> import auxjax
+      >>> params = {"w": jnp.ones(2), "steps": jnp.array(3)}
+      >>> jac = auxjax.task_jacobian(lambda p: (p["w"].sum(), p["w"][0]), params)
+      >>> updates, _ = auxjax.sum_tasks().update(jac, optax.EmptyState())
+      >>> auxjax.apply_updates(params, updates)
+      {'steps': Array(3, dtype=int32), 'w': Array([3., 2.], dtype=float32)}
+    """
+    layout = Layout(params)
+    added = layout.flatten(updates, "updates")
+    leaves = jax.tree.leaves(params)
+    moved = [
+        jnp.asarray(leaves[i] + added[i]).astype(layout.dtypes[i])
+        for i in layout.differentiable
+    ]
+    return layout.put(moved, params)

@@ -19,13 +19,17 @@ from jax.extend import core as jex_core
 from jax.interpreters import partial_eval as pe
 
 from auxjax.jacobian._dense import inner
+from auxjax.jacobian._fingerprint import fingerprint
 
 Arrays = Sequence[Any]
 
 
 @jax.tree_util.register_static
 class Program:
-    """The static half of a `LinearMap`. Compared by identity, hence hashable."""
+    """The static half of a `LinearMap`. Two are equal if they do the same.
+
+    So what was compiled for a step's Jacobian serves the next step's, too.
+    """
 
     def __init__(self, jaxpr: Any, tangents: Sequence[jax.ShapeDtypeStruct]):
         """Wraps a closed jaxpr without consts and its tangents' shapes."""
@@ -33,6 +37,25 @@ class Program:
         self.tangents = tuple(tangents)
         self.call: Callable = jex_core.jaxpr_as_fun(jaxpr)
         self.element: Program | None = None  # see `_rows`; made when first needed
+
+    @functools.cached_property
+    def key(self) -> tuple:
+        """Equal for two programs only if one serves for both."""
+        return fingerprint(self.jaxpr.jaxpr), self.tangents
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other):
+        if self is other:
+            return True
+        if not isinstance(other, Program) or self._hash != other._hash:
+            return False
+        return self.key == other.key
+
+    def __hash__(self):
+        return self._hash
 
     @property
     def num_residuals(self) -> int:
@@ -47,7 +70,7 @@ class LinearMap(NamedTuple):
       residuals: what the forward pass left behind, in the order of the jaxpr's
         first inputs.
       program: the jaxpr `(*residuals, *tangents) -> outputs` and the tangents'
-        shapes; static, compared by identity.
+        shapes; static.
     """
 
     residuals: tuple[Any, ...]
@@ -102,7 +125,7 @@ def from_rows(
 
     def product(ids, row, tangents):
         dots = [
-            inner(g, tangents[leaf], outputs.dtype)
+            inner(jnp.conj(g), tangents[leaf], outputs.dtype)
             for leaf, g in zip(ids, row, strict=True)
         ]
         return functools.reduce(jnp.add, dots) if dots else jnp.zeros_like(outputs[0])

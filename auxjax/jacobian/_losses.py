@@ -153,5 +153,6 @@ def loss_vector(values: Any) -> jax.Array:
 
 
 def wide(*dtypes: Any) -> Any:
-    """Float64 if one of the dtypes is, else float32: for sums of products."""
-    return jnp.float64 if jnp.float64 in dtypes else jnp.float32
+    """Float64 if one of the dtypes is double, else float32: for sums of products."""
+    is_double = any(dtype in (jnp.float64, jnp.complex128) for dtype in dtypes)
+    return jnp.float64 if is_double else jnp.float32

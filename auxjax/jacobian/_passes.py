@@ -6,12 +6,14 @@ The map has T scalar outputs or, where the losses were computed as one array, a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from auxjax.jacobian import _linear
+from auxjax.jacobian._dense import inner
 
 
 class NoTangentPass(Exception):
@@ -50,6 +52,40 @@ def push(
         return outputs[0]
     # A loss that depends on no parameter leaves a literal here, not an array.
     return jnp.stack([jnp.asarray(out, dtype).reshape(()) for out in outputs])
+
+
+def unit(
+    direction: list[Any], like: Sequence[Any], dtype: Any
+) -> tuple[list[Any], Any]:
+    """A direction as tangents, in half precision divided to a length of about 1.
+
+    A tangent pass in float16 loses what is below 6e-8 and above 65,504, products of
+    gradients above all. The divisor is a power of two: nothing is rounded by it.
+
+    Args:
+      direction: one array a leaf.
+      like: the tangents' shapes and dtypes.
+      dtype: float32 or better, of the length.
+
+    Returns:
+      The tangents, and the divisor `[]`: None in single precision or better.
+    """
+    divisor = None
+    if any(jnp.dtype(leaf.dtype).itemsize == 2 for leaf in like):
+        squares = (inner(v, v, dtype) for v in direction)
+        square = sum(squares, jnp.zeros((), dtype))
+        _, exponent = jnp.frexp(jnp.sqrt(square))
+        # What is not finite shall stay so.
+        exponent = jnp.where(jnp.isfinite(square), exponent, 0)
+        divisor = jnp.ldexp(jnp.ones((), dtype), exponent)
+        direction = [v.astype(_wide(v, dtype)) / divisor for v in direction]
+    cast = [v.astype(leaf.dtype) for v, leaf in zip(direction, like, strict=True)]
+    return cast, divisor
+
+
+def _wide(v: jax.Array, dtype: Any) -> Any:
+    """The wider one of two dtypes, complex if `v` is."""
+    return jnp.promote_types(v.dtype, dtype)
 
 
 def _is_array(linear: _linear.LinearMap, num_tasks: int) -> bool:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax.jacobian import _linear
-from auxjax.jacobian._fingerprint import fingerprint
+from auxjax.jacobian._dense import times
 
 FEW = 3
 """So many alike rows are written out rather than looped over."""
@@ -80,15 +80,15 @@ def pull_rows(
     groups: dict[Any, list[Row]] = {}
     for row in rows:
         kept = tuple(wanted[leaf] for leaf in row.leaves)
-        program = fingerprint(row.linear.program.jaxpr.jaxpr)
-        groups.setdefault((program, kept), []).append(row)
+        groups.setdefault((row.linear.program, kept), []).append(row)
     found = []
     for (_, kept), group in groups.items():
         factors = [_factors(group, k, scale_of) for k, keep in enumerate(kept) if keep]
 
         def finish(row, scales, kept=kept):
             grads = [g for g, keep in zip(pull_row(row), kept, strict=True) if keep]
-            return reduce([_times(g, s) for g, s in zip(grads, scales, strict=True)])
+            scaled = zip(grads, scales, strict=True)
+            return reduce([g if s is None else times(g, s) for g, s in scaled])
 
         leaves = tuple(
             tuple(leaf for leaf, keep in zip(row.leaves, kept, strict=True) if keep)
@@ -187,13 +187,6 @@ def _factors(rows: Sequence[Row], position: int, scale_of: Callable) -> Any:
             for row, scale in zip(rows, scales, strict=True)
         ]
     )
-
-
-def _times(grad: jax.Array, scale: Any) -> jax.Array:
-    """`grad` times a scalar of a wider dtype, in the gradient's dtype."""
-    if scale is None:
-        return grad
-    return (grad.astype(scale.dtype) * scale).astype(grad.dtype)
 
 
 def _pick_element(linear: _linear.LinearMap, index: int) -> _linear.LinearMap:

@@ -26,13 +26,18 @@ def root_mean_square(
 
     def square(key):
         keys = jax.random.split(key, len(shapes))
-        direction = [
-            jax.random.normal(k, like.shape, like.dtype)
-            for k, like in zip(keys, shapes, strict=True)
-        ]
-        return jvp(direction) ** 2
+        pairs = zip(keys, shapes, strict=True)
+        return jvp([_normal(k, like.shape, like.dtype) for k, like in pairs]) ** 2
 
     if num_draws == 1:
         return jnp.sqrt(square(key))
     squares = jax.lax.map(square, jax.random.split(key, num_draws))
     return jnp.sqrt(jnp.mean(squares, axis=0))
+
+
+def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """N(0, 1), of a complex number's real and imaginary part each."""
+    draw = jax.random.normal(key, shape, dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return draw * jnp.sqrt(jnp.asarray(2, draw.real.dtype))
+    return draw

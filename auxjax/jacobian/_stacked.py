@@ -23,17 +23,27 @@ from auxjax._types import (
 )
 from auxjax.jacobian import _losses
 from auxjax.jacobian._build import task_jacobian
-from auxjax.jacobian._checks import check_index, check_sketch, check_weights
-from auxjax.jacobian._dense import dot_rows, gram
+from auxjax.jacobian._checks import (
+    check_index,
+    check_sketch,
+    check_task_mask,
+    check_weights,
+)
+from auxjax.jacobian._dense import as_dtype, as_real, dot_rows, gram, times
+from auxjax.jacobian._guard import Guard, NoGradient, guarded
 from auxjax.jacobian._leaves import Layout
 from auxjax.jacobian._task_jacobian import TaskJacobian
 
 
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class StackedJacobian:
+class StackedJacobian(metaclass=NoGradient):
     """A pytree of stacked gradients `[T, *param]` that answers like a `TaskJacobian`.
 
-    Made by `as_jacobian`. Every contraction is a product with the stored rows.
+    Made by `as_jacobian`; a row transform that got stacked gradients hands it on, so
+    that a missing aggregator is an error and not a step of T times the parameters.
+    Every contraction is a product with the stored rows. It reads like the gradients
+    that it holds: `stacked["w"]`, `stacked.shape`, `numpy.asarray(stacked)`.
 
     Attributes:
       grads: the stacked gradients.
@@ -43,7 +53,22 @@ class StackedJacobian:
 
     grads: StackedGradients
     losses: jax.Array | None
-    num_tasks: int
+    num_tasks: int = dataclasses.field(metadata={"static": True})
+    _guard: Any = dataclasses.field(default_factory=Guard, repr=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "_guard", guarded(self._guard))
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.grads[item]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "grads":
+            raise AttributeError(name)
+        return getattr(self.grads, name)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return np.asarray(self.grads, *args, **kwargs)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,11 +81,13 @@ class StackedJacobian:
 
         def contract(rows):
             wide = _losses.wide(rows.dtype)
-            flat = rows.reshape(self.num_tasks, -1).astype(wide)
+            real = as_real(jnp.asarray(rows))
+            flat = real.reshape(self.num_tasks, -1).astype(wide)
             total = jnp.matmul(weights.astype(wide), flat, precision="highest")
-            return total.reshape(rows.shape[1:]).astype(rows.dtype)
+            return as_dtype(total.reshape(real.shape[1:]), rows.dtype)
 
-        return self._map(contract)
+        # The dots keep NumPy from making a scalar of `float0`.
+        return self._map(contract, lambda rows: rows[0, ...])
 
     def row(self, index: int) -> Gradient:
         """∇Lᵢ of one task."""
@@ -72,14 +99,19 @@ class StackedJacobian:
         layout = self._layout()
         wanted = layout.mask(where)
         total = jnp.zeros(self.num_tasks, self._dtype())
-        vectors = [v for v, w in zip(layout.pick(direction), wanted, strict=True) if w]
+        leaves = zip(layout.pick(direction, cast=False), wanted, strict=True)
+        vectors = [v for v, want in leaves if want]
         for rows, vector in zip(self._leaves(where), vectors, strict=True):
-            total += dot_rows(rows, vector, self._dtype())
+            total += dot_rows(jnp.conj(rows), vector, self._dtype())
         return total
 
     def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, ∇L_index⟩ `[T]` on the leaves in `where` (None: all)."""
-        return self.jvp(self.row(index), where)
+        check_index(index, self.num_tasks)
+        total = jnp.zeros(self.num_tasks, self._dtype())
+        for rows in self._leaves(where):
+            total += dot_rows(rows, rows[index], self._dtype())
+        return total
 
     def rows(
         self, *, where: Mask | None = None, chunk_size: int | None = None
@@ -88,10 +120,17 @@ class StackedJacobian:
         del chunk_size  # it has nothing to bound
         if where is None:
             return self.grads
+        return self._layout().unflatten(self.leaf_rows(where))
+
+    def leaf_rows(
+        self, where: Mask | None, *, chunk_size: int | None = None
+    ) -> list[Any]:
+        """As `rows`, one entry a leaf of the parameters; None outside `where`."""
+        del chunk_size
         layout = self._layout()
         wanted = dict(zip(layout.differentiable, layout.mask(where), strict=True))
         leaves = enumerate(jax.tree.leaves(self.grads))
-        return layout.unflatten([x if wanted.get(i) else None for i, x in leaves])
+        return [jnp.asarray(x) if wanted.get(i) else None for i, x in leaves]
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None
@@ -114,8 +153,8 @@ class StackedJacobian:
             check_sketch(sketch, key)  # exact is cheaper than random here
         total = jnp.zeros(self.num_tasks, self._dtype())
         for rows in self._leaves(where):
-            wide = rows.astype(self._dtype())
-            total += jnp.sum(wide * wide, axis=tuple(range(1, rows.ndim)))
+            wide = as_real(rows).astype(self._dtype())
+            total += jnp.sum(wide * wide, axis=tuple(range(1, wide.ndim)))
         return jnp.sqrt(total)
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> StackedJacobian:
@@ -123,19 +162,29 @@ class StackedJacobian:
         weights = check_weights(weights, self.num_tasks, self._dtype())
         wanted = iter(self._layout().mask(where))
 
-        def times(rows):
+        def scaled(rows):
             if not next(wanted):
                 return rows
-            wide = _losses.wide(rows.dtype)
-            column = weights.astype(wide).reshape((-1,) + (1,) * (rows.ndim - 1))
-            return (rows.astype(wide) * column).astype(rows.dtype)
+            column = weights.reshape((-1,) + (1,) * (rows.ndim - 1))
+            return times(jnp.asarray(rows), column)
 
-        def keep(rows):
-            if jnp.issubdtype(rows.dtype, jnp.inexact):
-                return times(rows)
-            return rows
+        return dataclasses.replace(self, grads=self._map(scaled, lambda rows: rows))
 
-        return dataclasses.replace(self, grads=jax.tree.map(keep, self.grads))
+    def mask(self, present: ArrayLike) -> StackedJacobian:
+        """The rows and losses of absent tasks become 0, whatever they hold.
+
+        Args:
+          present: `[T]` (bool).
+        """
+        here = jnp.asarray(check_task_mask(present, self.num_tasks))
+
+        def kept(rows):
+            column = here.reshape((-1,) + (1,) * (rows.ndim - 1))
+            return jnp.where(column, rows, jnp.zeros_like(rows))
+
+        grads = self._map(kept, lambda rows: rows)
+        losses = None if self.losses is None else kept(self.losses)
+        return dataclasses.replace(self, grads=grads, losses=losses)
 
     def materialize(self) -> StackedJacobian:
         """Itself: its rows are written down already."""
@@ -149,9 +198,9 @@ class StackedJacobian:
         layout = self._layout()
         return layout.unflatten(list(layout.is_differentiable))
 
-    def as_updates(self) -> StackedGradients:
-        """What a transformation hands on: the stacked gradients."""
-        return self.grads
+    def as_updates(self) -> StackedJacobian:
+        """What a transformation hands on: itself."""
+        return self
 
     def _layout(self) -> Layout:
         return Layout(
@@ -164,18 +213,17 @@ class StackedJacobian:
         layout = self._layout()
         leaves = jax.tree.leaves(self.grads)
         picked = zip(layout.differentiable, layout.mask(where), strict=True)
-        return [leaves[i] for i, want in picked if want]
+        return [jnp.asarray(leaves[i]) for i, want in picked if want]
 
     def _dtype(self) -> Any:
         return _losses.wide(*(x.dtype for x in jax.tree.leaves(self.grads)))
 
-    def _map(self, f: Callable) -> Any:
-        """Maps the floating-point leaves; `float0` leaves lose their task axis."""
+    def _map(self, f: Callable, otherwise: Callable) -> Any:
+        """Maps the floating-point leaves by `f`, constants' leaves by `otherwise`."""
 
         def one(rows):
-            if jnp.issubdtype(rows.dtype, jnp.inexact):
-                return f(rows)
-            return rows[0, ...]  # the dots keep NumPy from making a scalar of it
+            is_number = jnp.issubdtype(rows.dtype, jnp.inexact)
+            return f(rows) if is_number else otherwise(rows)
 
         return jax.tree.map(one, self.grads)
 
@@ -193,7 +241,8 @@ def as_jacobian(
     """What a rule calls first: anything with a task axis, as a Jacobian.
 
     Args:
-      updates: a `TaskJacobian`, or stacked gradients with leaves `[T, *param]`.
+      updates: a `TaskJacobian`, or stacked gradients with leaves `[T, *param]` (or
+        what a row transform made of them).
       params: the parameters, where the rule was given them; they make the check of
         the task axis exact.
       num_tasks: the T that the rule was built for; None: any.
@@ -209,6 +258,9 @@ def as_jacobian(
     if isinstance(updates, TaskJacobian):
         _check_num_tasks(updates.num_tasks, num_tasks, updates.names)
         return updates
+    if isinstance(updates, StackedJacobian):
+        known, updates = updates.losses, updates.grads
+        losses = losses if known is None else known
     leading = _leading_axis(updates, params)
     _check_num_tasks(leading, num_tasks, None)
     if losses is not None:

@@ -11,10 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, ArrayLike, Float, Gradient, Key, Mask, Params
-from auxjax.jacobian import _linear, _passes, _rows, _scales
-from auxjax.jacobian._checks import check_index, check_sketch, check_weights
+from auxjax.jacobian import _absent, _linear, _passes, _rows, _scales
+from auxjax.jacobian._checks import (
+    check_index,
+    check_sketch,
+    check_task_mask,
+    check_weights,
+)
 from auxjax.jacobian._dense import dot_rows, gram, inner
 from auxjax.jacobian._difference import central_difference
+from auxjax.jacobian._guard import NoGradient, guarded
 from auxjax.jacobian._leaves import Layout
 from auxjax.jacobian._sketch import root_mean_square
 from auxjax.jacobian._source import Source
@@ -22,7 +28,7 @@ from auxjax.jacobian._source import Source
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class TaskJacobian:
+class TaskJacobian(metaclass=NoGradient):
     """J, one row a task: the gradient of each loss at the same parameters.
 
     Made by `task_jacobian`. It is a pytree (of the forward pass's residuals), so it
@@ -34,17 +40,18 @@ class TaskJacobian:
       aux: what the loss function returned beside its losses, else None.
     """
 
+    _guard: Any  # the first leaf: arithmetic on this pytree is an error
     losses: jax.Array
     aux: Any
     _linear: _linear.LinearMap
-    # No arithmetic accepts a typed key: an optimizer part that takes the residuals for
-    # gradients (`optax.clip_by_global_norm` before the rule, say) fails instead of
-    # returning nonsense.
-    _guard: jax.Array
+    _present: Any  # [T] bool, the mask it went through; None: all tasks are present
     _scales: tuple[_scales.Scale, ...]
     _source: Source
     _layout: Layout = dataclasses.field(metadata={"static": True})
     _names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    def __post_init__(self):
+        object.__setattr__(self, "_guard", guarded(self._guard))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,6 +100,9 @@ class TaskJacobian:
     def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, v⟩ for every task: one tangent pass, whatever T.
 
+        It is the slope of each loss along v. (For complex parameters, where JAX's
+        gradient is the conjugate of the direction of ascent, that is Re Σ ∇Lᵢ v.)
+
         A loss that contains `jax.custom_vjp` has no forward mode. There the tangent
         pass is the transpose of the backward pass; and where the backward pass is not
         linear JAX either (a callback, say), the rows are contracted one by one.
@@ -102,9 +112,10 @@ class TaskJacobian:
           where: the leaves that count, as if v were zero elsewhere; None: all.
 
         Returns:
-          `[T]`. The tangent pass runs in the parameters' precision.
+          `[T]`. The tangent pass runs in the parameters' precision, in half precision
+          along v/‖v‖.
         """
-        tangents = self._layout.pick(direction)
+        tangents = self._layout.pick(direction, cast=False)
         return self._contract(tangents, self._layout.mask(where), self._push)
 
     def jvp_by_difference(
@@ -135,7 +146,7 @@ class TaskJacobian:
             return central_difference(self._losses_at, here, full, epsilon)
 
         return self._contract(
-            self._layout.pick(direction), self._layout.mask(None), push
+            self._layout.pick(direction, cast=False), self._layout.mask(None), push
         )
 
     def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
@@ -148,7 +159,7 @@ class TaskJacobian:
         Returns:
           `[T]`, row `index` of the Gramian.
         """
-        tangents = self._layout.pick(self.row(index))
+        tangents = [jnp.conj(g) for g in self._layout.pick(self.row(index))]
         both = zip(self._layout.mask(where), self._depends(index), strict=True)
         mask = [a and b for a, b in both]
         return self._contract(tangents, mask, self._push)
@@ -166,10 +177,16 @@ class TaskJacobian:
         """
         if where is None:
             return self._layout.fill(self._stacked(None, chunk_size), (self.num_tasks,))
+        return self._layout.unflatten(self.leaf_rows(where, chunk_size=chunk_size))
+
+    def leaf_rows(
+        self, where: Mask | None, *, chunk_size: int | None = None
+    ) -> list[jax.Array | None]:
+        """As `rows`, one entry a leaf of the parameters; None outside `where`."""
         found = self._stacked(where, chunk_size)
         place = {leaf: k for k, leaf in enumerate(self._layout.differentiable)}
         everywhere = range(len(self._layout.shapes))
-        return self._layout.unflatten([found.get(place.get(i, -1)) for i in everywhere])
+        return [found.get(place.get(i, -1)) for i in everywhere]
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None
@@ -246,10 +263,40 @@ class TaskJacobian:
             self, _scales=(*self._scales, _scales.Scale(weights, mask))
         )
 
+    def mask(self, present: ArrayLike) -> TaskJacobian:
+        """The Jacobian without the tasks that are absent: their rows and losses are 0.
+
+        Exactly so even where an absent task's loss is 0/0, as the mean over no labels:
+        nothing of it reaches the gradients of the others. (Where the losses are one
+        `[T]` array made by `vmap`, what is not finite in its derivative is taken to be
+        the absent tasks' as long as the losses of those present are finite.)
+
+        Args:
+          present: `[T]` (bool).
+
+        Returns:
+          Another `TaskJacobian`, masked wherever it is taken again by `at`.
+
+        Raises:
+          ValueError: where `present` is not one bool a task.
+        """
+        present = jnp.asarray(check_task_mask(present, self.num_tasks))
+        if self._present is not None:
+            here = jnp.logical_and(self._present, present)
+        else:
+            here = present
+        masked = dataclasses.replace(
+            self,
+            losses=jnp.where(present, self.losses, jnp.zeros_like(self.losses)),
+            _linear=_absent.silence(self._linear, present, self.losses),
+            _present=here,
+        )
+        return masked.scale(present)
+
     def at(self, params: Params) -> TaskJacobian:
         """The Jacobian of the same losses, on the same data, elsewhere.
 
-        The row scales stay as they are. Costs one forward pass.
+        The mask and the row scales stay as they are. Costs one forward pass.
 
         Args:
           params: like the parameters that this one was taken at.
@@ -258,6 +305,8 @@ class TaskJacobian:
           Another `TaskJacobian`.
         """
         moved = self._source.build_at(params)
+        if self._present is not None:
+            moved = moved.mask(self._present)
         return dataclasses.replace(moved, _scales=self._scales)
 
     def materialize(self) -> TaskJacobian:
@@ -322,18 +371,20 @@ class TaskJacobian:
     def _contract(self, tangents, wanted: Sequence[bool], push) -> jax.Array:
         """`push` of a direction, row scales applied, group of leaves by group."""
         total = jnp.zeros_like(self.losses)
+        like = self._linear.program.tangents
+        tangents, factor = _passes.unit(tangents, like, total.dtype)
         for scale, leaves in _scales.groups(self._scales, tuple(wanted)):
             part = [t if leaf in leaves else None for leaf, t in enumerate(tangents)]
             pushed = push(part).astype(total.dtype)
             total += pushed if scale is None else scale * pushed
-        return total
+        total = total if factor is None else total * factor
+        if self._present is None:
+            return total
+        return jnp.where(self._present, total, jnp.zeros_like(total))
 
     def _losses_at(self, variables: list[jax.Array]) -> jax.Array:
         """The losses with other differentiable leaves: one forward pass."""
-        leaves = jax.tree.leaves(self.params)
-        for leaf, value in zip(self._layout.differentiable, variables, strict=True):
-            leaves[leaf] = value
-        return self.at(self._layout.unflatten(leaves)).losses
+        return self.at(self._layout.put(variables, self.params)).losses
 
     def _push(self, tangents: list[Any]) -> jax.Array:
         """One tangent pass, `[T]`, by whichever way the losses allow."""
@@ -344,6 +395,6 @@ class TaskJacobian:
             leaves = dataclasses.replace(self, _scales=())._stacked(None, None)
             full = _linear.filled(self._linear, tangents)
             return sum(
-                (dot_rows(rows, full[leaf], dtype) for leaf, rows in leaves.items()),
+                (dot_rows(jnp.conj(x), full[k], dtype) for k, x in leaves.items()),
                 start=jnp.zeros_like(self.losses),
             )
