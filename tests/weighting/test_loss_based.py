@@ -270,6 +270,21 @@ def test_stch_is_the_gradient_of_the_smooth_maximum(x64, mu, log):
     np.testing.assert_allclose(total, jax.grad(smooth)(params), rtol=1e-10)
 
 
+@pytest.mark.parametrize("size", [2e-8, 1e-30, 3e20])
+def test_stch_measures_the_nadir_of_losses_of_any_size(size):
+    """The mean starts at the first loss: summed from 1, 2e-8 is lost in float32."""
+    tx = auxjax.scale_by_stch(2, log=True, warmup=3, nadir_steps=2)
+    state = tx.init(jnp.zeros(2))
+    np.testing.assert_array_equal(state.nadir, [1.0, 1.0])  # `ideal` + 1: none yet
+    for factor in (9.0, 1.0, 3.0, 2.0):  # the mean of 1 and 3, then the loss itself
+        losses = jnp.array([size * factor, factor], jnp.float32)
+        found, state = tx.update(jnp.eye(2), state, losses=losses)
+    np.testing.assert_allclose(state.nadir / np.float32([size, 1]), 2.0, rtol=1e-6)
+    # Both are at their nadir: λ softmax(0) / L, with λ = ½.
+    expected = 0.25 / np.asarray(losses)
+    np.testing.assert_allclose(np.diagonal(found), expected, rtol=1e-5)
+
+
 def test_stch_becomes_the_maximum_and_the_mean():
     values = jnp.array([1.0, 3.0, 2.0])
     found, _ = scales(auxjax.scale_by_stch(3, mu=1e-3, preference=[1, 1, 1]), values)
