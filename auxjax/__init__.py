@@ -54,6 +54,7 @@ from auxjax.aggregation import (
 from auxjax.jacobian import (
     StackedJacobian,
     TaskJacobian,
+    apply_updates,
     as_jacobian,
     shared_mask,
     task_grads,
@@ -146,6 +147,7 @@ __all__ = [
     "accumulate_tasks",
     "aligned_mtl",
     "aligned_mtl_weights",
+    "apply_updates",
     "as_jacobian",
     "autolambda",
     "auxilearn",

@@ -15,7 +15,14 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Mask, Params
-from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask, wide
+from auxjax.jacobian import (
+    as_dtype,
+    as_jacobian,
+    as_real,
+    check_task_mask,
+    labels_of,
+    wide,
+)
 
 Leaves = Sequence[jax.Array]
 """The rows of some leaves, each `[T, *param]`."""
@@ -61,7 +68,8 @@ def from_rows(
 
     Args:
       reduce: `reduce(leaves, present, state, losses) -> (gradients, state)`: from the
-        rows of one group (a list of `[T, *param]`), the task mask `[T]` or None, the
+        rows of one group (a list of `[T, *param]`, real: a complex parameter has a last
+        axis of two; those of absent tasks are 0), the task mask `[T]` or None, the
         group's state, and the losses `[T]` or None, to one gradient a leaf.
       init_group: from the number of a group to its first state.
       where: the shared parameters; None: found by themselves.
@@ -69,7 +77,9 @@ def from_rows(
       num_tasks: T, where the state's shape depends on it; None: any.
 
     Returns:
-      An aggregating transformation; its state is a tuple, one entry a group.
+      An aggregating transformation; its state is a tuple, one entry a group. Its update
+      takes `other_batches=`, Jacobians of the same tasks whose rows `reduce` sees below
+      the first ones.
     """
 
     def init_fn(params):
@@ -77,17 +87,28 @@ def from_rows(
         return tuple(init_group(i) for i in range(len(dict.fromkeys(labels))))
 
     def update_fn(
-        updates, state, params=None, *, losses=None, task_mask=None, **extra_args
+        updates,
+        state,
+        params=None,
+        *,
+        losses=None,
+        task_mask=None,
+        other_batches=(),
+        **extra_args,
     ):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         present = check_task_mask(task_mask, jac.num_tasks)
+        jac = jac if present is None else jac.mask(present)
         mask = jac.shared_mask() if where is None else where
-        rows, treedef = _flatten(jac.rows(where=mask))
-        rows = [None if x is None else jnp.asarray(x) for x in rows]  # NumPy's, too
+        rows = jac.leaf_rows(mask)
+        for other in other_batches:
+            below = zip(rows, other.leaf_rows(mask), strict=True)
+            rows = [None if x is None else jnp.concatenate([x, y]) for x, y in below]
         labels = _labels(groups, params if params is not None else jac.row(0))
-        is_whole = all(x is not None for x in rows)
-        grads = list(rows) if is_whole else _sum_of_rows(jac, present)
+        grads: list[Any] = list(rows)
+        if any(x is None for x in rows):  # they keep the plain sum
+            grads = jax.tree.leaves(jac.vjp(jnp.ones(jac.num_tasks)))
         new_state = list(state)
         for number, label in enumerate(dict.fromkeys(labels)):
             own = [
@@ -95,11 +116,11 @@ def from_rows(
             ]
             if own:
                 found, new_state[number] = reduce(
-                    [rows[i] for i in own], present, state[number], jac.losses
+                    [as_real(rows[i]) for i in own], present, state[number], jac.losses
                 )
                 for i, grad in zip(own, found, strict=True):
-                    grads[i] = grad.astype(rows[i].dtype)
-        return jax.tree.unflatten(treedef, grads), tuple(new_state)
+                    grads[i] = as_dtype(grad, rows[i].dtype)
+        return jax.tree.unflatten(jac.structure, grads), tuple(new_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
@@ -131,16 +152,6 @@ def weighted_sum(
     return [contract(leaf) for leaf in leaves]
 
 
-def _sum_of_rows(jac: Jacobian, present: jax.Array | None) -> list[Any]:
-    """The plain sum, leaf by leaf: the compiler drops what the method replaces."""
-    weights = jnp.ones(jac.num_tasks) if present is None else present
-    return jax.tree.leaves(jac.vjp(weights))
-
-
-def _flatten(tree: Any) -> tuple[list[Any], Any]:
-    return jax.tree.flatten(tree, is_leaf=lambda x: x is None)
-
-
 def _labels(groups: Groups, params: Params) -> list[Hashable]:
     """One label a leaf of the parameters."""
     if groups is None:
@@ -152,7 +163,7 @@ def _labels(groups: Groups, params: Params) -> list[Hashable]:
                 f"Found {groups!r}."
             )
         return list(range(len(jax.tree.leaves(params))))
-    tree = groups(params) if callable(groups) else groups
+    tree = labels_of(groups, params)
     try:
         full = jax.tree.map(
             lambda label, part: jax.tree.map(lambda _: label, part), tree, params

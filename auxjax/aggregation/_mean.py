@@ -43,6 +43,6 @@ def mean_tasks() -> optax.GradientTransformationExtraArgs:
         if present is None:
             return jac.vjp(jnp.full(jac.num_tasks, 1.0 / jac.num_tasks)), state
         here = present.astype(float)
-        return jac.vjp(here / jnp.maximum(jnp.sum(here), 1.0)), state
+        return jac.mask(present).vjp(here / jnp.maximum(jnp.sum(here), 1.0)), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from auxjax._types import Array, Bool, Float, Mask
 from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
 from auxjax.aggregation._keys import keys_of_groups
 from auxjax.aggregation._spectrum import divide, dot, everybody, only, share
-from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask
+from auxjax.jacobian import as_jacobian, check_task_mask
 
 
 class SDMGradState(NamedTuple):
@@ -160,7 +159,6 @@ def sdmgrad(
     def reduce(leaves, present, state, losses):
         del losses
         blocks = leaves[0].shape[0] // num_tasks  # the batches' rows, one below another
-        present = None if present is None else present[:num_tasks]
         grads = gramian_of(leaves).reshape(blocks, num_tasks, blocks, num_tasks)
         cross = grads[max(blocks - 2, 0), :, blocks - 1]  # of the last two batches
         next_key, now = jax.random.split(state.key)
@@ -202,16 +200,14 @@ def sdmgrad(
             as_jacobian(x, params, num_tasks=num_tasks) for x in (updates, *given)
         ]
         present = check_task_mask(task_mask, num_tasks)
-        shared = first.shared_mask() if where is None else where
-        if others:  # their rows must not reach the heads
-            here = jnp.ones(num_tasks, bool) if present is None else present
-            present = jnp.concatenate([here, *[jnp.zeros_like(here)] * len(others)])
-            updates = _stack([first, *others])
-        aggregator = from_rows(reduce, where=shared, groups=groups)
-        return aggregator.update(updates, state, params, task_mask=present)
+        if present is not None:
+            others = [jac.mask(present) for jac in others]
+        return aggregator.update(
+            first, state, params, task_mask=present, other_batches=others
+        )
 
-    init_fn = from_rows(reduce, init_group=init_group, groups=groups).init
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    aggregator = from_rows(reduce, init_group=init_group, where=where, groups=groups)
+    return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
 
 
 @functools.partial(jax.jit, static_argnames="num_steps")  # compiled but once
@@ -237,17 +233,6 @@ def onto_simplex(x: jax.Array, present: jax.Array) -> jax.Array:
     excess = (jnp.cumsum(ordered) - 1.0) / count
     last = jnp.sum(ordered > excess) - 1  # how many stay above 0
     return jnp.maximum(x - excess[last], 0.0)
-
-
-def _stack(jacobians: list[Jacobian]) -> Any:
-    """The batches' rows, one below another: leaves `[batches · T, *param]`."""
-
-    def stack(*rows):
-        if rows[0].dtype == jax.dtypes.float0:
-            return np.concatenate([np.asarray(x) for x in rows])
-        return jnp.concatenate(rows)
-
-    return jax.tree.map(stack, *[jac.rows() for jac in jacobians])
 
 
 def _check(num_tasks, lam, learning_rate, momentum, num_steps, objectives) -> None:

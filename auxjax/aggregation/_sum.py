@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
-from auxjax.jacobian import as_jacobian, check_task_mask
+from auxjax.jacobian import as_jacobian
 
 
 def sum_tasks() -> optax.GradientTransformationExtraArgs:
@@ -42,8 +42,7 @@ def sum_tasks() -> optax.GradientTransformationExtraArgs:
     def update_fn(updates, state, params=None, *, task_mask=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params)
-        present = check_task_mask(task_mask, jac.num_tasks)
-        ones = jnp.ones(jac.num_tasks)
-        return jac.vjp(ones if present is None else present), state
+        jac = jac if task_mask is None else jac.mask(task_mask)
+        return jac.vjp(jnp.ones(jac.num_tasks)), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -8,8 +8,15 @@ products with a direction are `jac.jvp(v)`.
 
 from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._checks import check_task_mask, is_traced
+from auxjax.jacobian._dense import as_dtype, as_real
 from auxjax.jacobian._dependence import shared_mask
-from auxjax.jacobian._leaves import masked_leaves
+from auxjax.jacobian._leaves import (
+    Layout,
+    apply_updates,
+    broadcast_mask,
+    labels_of,
+    masked_leaves,
+)
 from auxjax.jacobian._losses import evaluate, wide
 from auxjax.jacobian._stacked import (
     Jacobian,
@@ -21,12 +28,18 @@ from auxjax.jacobian._task_jacobian import TaskJacobian
 
 __all__ = [
     "Jacobian",
+    "Layout",
     "StackedJacobian",
     "TaskJacobian",
+    "apply_updates",
+    "as_dtype",
     "as_jacobian",
+    "as_real",
+    "broadcast_mask",
     "check_task_mask",
     "evaluate",
     "is_traced",
+    "labels_of",
     "masked_leaves",
     "shared_mask",
     "task_grads",

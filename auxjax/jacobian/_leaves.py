@@ -107,6 +107,11 @@ class Layout:
                 leaves.append(jnp.zeros(leading + shape, self.dtypes[i]))
         return self.unflatten(leaves)
 
+    def full_mask(self, flags: Sequence[bool]) -> Params:
+        """A pytree of bools from one a *differentiable* leaf; False elsewhere."""
+        found = dict(zip(self.differentiable, flags, strict=True))
+        return self.unflatten([found.get(i, False) for i in range(len(self.shapes))])
+
     def mask(self, where: Mask | None) -> Bools:
         """Resolves `where` to one bool a *differentiable* leaf; None: all of them."""
         if where is None:

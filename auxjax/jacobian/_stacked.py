@@ -75,6 +75,11 @@ class StackedJacobian(metaclass=NoGradient):
         """`main`, `aux_1`, …: stacked gradients have no names."""
         return tuple(_losses.default_names(self.num_tasks))
 
+    @property
+    def structure(self) -> Any:
+        """The parameters' tree structure."""
+        return jax.tree.structure(self.grads)
+
     def vjp(self, weights: ArrayLike) -> Gradient:
         """Σᵢ wᵢ ∇Lᵢ, from weights `[T]`."""
         weights = check_weights(weights, self.num_tasks, self._dtype())

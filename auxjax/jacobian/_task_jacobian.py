@@ -68,6 +68,16 @@ class TaskJacobian(metaclass=NoGradient):
         """The parameters that this Jacobian was taken at."""
         return self._source.params
 
+    @property
+    def structure(self) -> Any:
+        """The parameters' tree structure."""
+        return self._layout.treedef
+
+    def __contains__(self, key: Any) -> bool:
+        """False: flax asks whether gradients hold a key, and this is no mapping."""
+        del key
+        return False
+
     def __repr__(self) -> str:
         shape = jax.tree.map(lambda x: tuple(x.shape), self._layout.abstract())
         return f"TaskJacobian(names={self._names}, params={shape})"
@@ -281,10 +291,11 @@ class TaskJacobian(metaclass=NoGradient):
           ValueError: where `present` is not one bool a task.
         """
         present = jnp.asarray(check_task_mask(present, self.num_tasks))
+        if self._present is present:
+            return self
+        here = present
         if self._present is not None:
             here = jnp.logical_and(self._present, present)
-        else:
-            here = present
         masked = dataclasses.replace(
             self,
             losses=jnp.where(present, self.losses, jnp.zeros_like(self.losses)),
@@ -325,12 +336,13 @@ class TaskJacobian(metaclass=NoGradient):
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
         each = [self._depends(index) for index in range(self.num_tasks)]
-        return self._bools([sum(column) >= 2 for column in zip(*each, strict=True)])
+        shared = [sum(column) >= 2 for column in zip(*each, strict=True)]
+        return self._layout.full_mask(shared)
 
     def depends(self, index: int) -> Any:
         """The leaves that one loss depends on: a pytree of bools, fit for `where=`."""
         check_index(index, self.num_tasks)
-        return self._bools(self._depends(index))
+        return self._layout.full_mask(self._depends(index))
 
     def as_updates(self) -> Any:
         """What a transformation hands on: the Jacobian itself."""
@@ -340,12 +352,6 @@ class TaskJacobian(metaclass=NoGradient):
         """One bool a differentiable leaf."""
         row = _rows.make_row(self._linear, index)
         return [leaf in row.leaves for leaf in range(len(self._layout.differentiable))]
-
-    def _bools(self, flags: Sequence[bool]) -> Any:
-        """A pytree of bools from one a differentiable leaf."""
-        found = dict(zip(self._layout.differentiable, flags, strict=True))
-        leaves = [found.get(i, False) for i in range(len(self._layout.shapes))]
-        return self._layout.unflatten(leaves)
 
     def _all_rows(self) -> list[_rows.Row]:
         return [_rows.make_row(self._linear, i) for i in range(self.num_tasks)]

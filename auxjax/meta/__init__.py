@@ -10,7 +10,7 @@
 """
 
 from auxjax.meta._implicit import implicit_meta_gradient
-from auxjax.meta._lookahead import Lookahead, lookahead
+from auxjax.meta._lookahead import Lookahead, lookahead, of_variables
 from auxjax.meta._n_steps import (
     Run,
     exact_n_step_meta_gradient,
@@ -27,4 +27,5 @@ __all__ = [
     "first_order_n_step_meta_gradient",
     "implicit_meta_gradient",
     "lookahead",
+    "of_variables",
 ]

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, ArrayLike, Float, Gradient
-from auxjax.jacobian import TaskJacobian
+from auxjax._types import Array, ArrayLike, Float, Gradient, Number
+from auxjax.jacobian import TaskJacobian, is_traced
 
 
 def implicit_meta_gradient(
@@ -18,8 +18,9 @@ def implicit_meta_gradient(
     *,
     solver: str = "neumann",
     num_terms: int = 20,
-    step_size: float = 0.1,
-    damping: float = 0.0,
+    step_size: Number = 0.1,
+    damping: Number = 0.0,
+    slopes: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Float[Array, " T"]:
     r"""∂M(θ*)/∂λ where θ* = argmin Σ λᵢLᵢ, by the implicit function theorem.
 
@@ -44,6 +45,9 @@ def implicit_meta_gradient(
       num_terms: K, how many terms of the series or steps of conjugate gradients.
       step_size: α, of the series alone.
       damping: added to H's diagonal; a network's H is seldom positive definite.
+      slopes: where training is on a function F of the losses: from the losses `[T]` to
+        ∂F/∂L `[T]`. H is F's Hessian then, and the result ⟨−H⁻¹d, ∇Lᵢ⟩ as ever; the
+        `weights` are not looked at.
 
     Returns:
       `[T]`. Price: K Hessian-vector products and one tangent pass.
@@ -61,11 +65,16 @@ def implicit_meta_gradient(
         raise ValueError(f'`solver` should be "neumann" or "cg". Found {solver!r}.')
     if num_terms < 1:
         raise ValueError(f"`num_terms` should be at least 1. Found {num_terms}.")
-    if not step_size > 0:
+    if not is_traced(step_size) and not step_size > 0:
         raise ValueError(f"`step_size` should be above 0. Found {step_size}.")
-    if damping < 0:
+    if not is_traced(damping) and damping < 0:
         raise ValueError(f"`damping` should be at least 0. Found {damping}.")
-    hessian = _hessian_vector_product(jac, weights, damping)
+    if slopes is None:
+
+        def slopes(_):
+            return weights
+
+    hessian = _hessian_vector_product(jac, slopes, damping)
     if solver == "neumann":
         solved = _neumann(hessian, meta_gradient, num_terms, step_size)
     else:
@@ -76,24 +85,30 @@ def implicit_meta_gradient(
 
 
 def _hessian_vector_product(
-    jac: TaskJacobian, weights: ArrayLike, damping: float
+    jac: TaskJacobian, slopes: Callable, damping: Number
 ) -> Callable[[Gradient], Gradient]:
-    """Maps v to (Σ λᵢ∇²Lᵢ + damping · I) v, forward over reverse."""
+    """Maps v to (H + damping · I) v, forward over reverse."""
 
     def gradient(params):
-        return jac.at(params).vjp(weights)
+        there = jac.at(params)
+        return there.vjp(slopes(there.losses))
 
     _, push = jax.linearize(gradient, jac.params)
-    return lambda v: jax.tree.map(lambda hv, x: hv + damping * x, push(v), v)
+    return lambda v: jax.tree.map(lambda hv, x: hv + _times(damping, x), push(v), v)
 
 
-def _neumann(hessian: Callable, d: Gradient, num_terms: int, step_size: float):
+def _times(factor: Number, x: jax.Array) -> jax.Array:
+    """A number times an array, in the array's dtype."""
+    return jnp.asarray(factor).astype(x.dtype) * x
+
+
+def _neumann(hessian: Callable, d: Gradient, num_terms: int, step_size: Number):
     """α Σ_{j<K} (I − αH)ʲ d."""
 
     def add_term(_, carry):
         term, total = carry
-        term = jax.tree.map(lambda t, h: t - step_size * h, term, hessian(term))
+        term = jax.tree.map(lambda t, h: t - _times(step_size, h), term, hessian(term))
         return term, jax.tree.map(jnp.add, total, term)
 
     _, total = jax.lax.fori_loop(0, num_terms - 1, add_term, (d, d))
-    return jax.tree.map(lambda x: step_size * x, total)
+    return jax.tree.map(lambda x: _times(step_size, x), total)

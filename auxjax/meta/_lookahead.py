@@ -10,7 +10,7 @@ import optax
 from jax.extend.core import Literal
 
 from auxjax._types import ArrayLike, Gradient, Mask, Params
-from auxjax.jacobian import Jacobian
+from auxjax.jacobian import Jacobian, Layout, apply_updates
 from auxjax.meta._differentiable import finite_slopes
 
 
@@ -63,13 +63,15 @@ def lookahead(
         differentiated, or it does not change with the gradient (`optax.lion`, which
         takes signs).
     """
-    transform = optax.with_extra_args_support(optimizer)
+    transform = of_variables(optimizer)
+    layout = Layout(params)
 
-    def update(gradient):
+    def update(variables):
+        gradient = layout.fill(dict(enumerate(variables)))
         updates, state = transform.update(gradient, opt_state, params, **extra_args)
-        return updates, state
+        return layout.pick(updates, cast=False), state
 
-    gradient = jac.vjp(weights)
+    gradient = layout.pick(jac.vjp(weights))
     shapes = jax.eval_shape(update, gradient)  # the optimizer's own errors come first
     try:
         updates, push, new_state = jax.linearize(update, gradient, has_aux=True)
@@ -81,24 +83,54 @@ def lookahead(
     push = finite_slopes(push, gradient)
 
     def pull(d):
-        dtyped = jax.tree.map(lambda x, shape: x.astype(shape.dtype), d, shapes[0])
+        variables = zip(layout.pick(d, cast=False), shapes[0], strict=True)
+        dtyped = [x.astype(shape.dtype) for x, shape in variables]
         try:
-            return jax.linear_transpose(push, gradient)(dtyped)[0]
+            (found,) = jax.linear_transpose(push, gradient)(dtyped)
         except _NO_DERIVATIVE as error:
             raise ValueError(
                 _NEEDS_SLOPE.format("cannot be differentiated backwards")
             ) from error
+        return layout.fill(dict(enumerate(found)))
 
     def reach(where):
-        wanted = jax.tree.leaves(where(params) if callable(where) else where)
+        wanted = layout.mask(where)
         touched = [
             any(w and row[leaf] for w, row in zip(wanted, depends, strict=True))
             for leaf in range(len(wanted))
         ]
-        return jax.tree.unflatten(jax.tree.structure(params), touched)
+        return layout.full_mask(touched)
 
-    ahead = optax.apply_updates(params, updates)
-    return Lookahead(ahead, updates, new_state, pull, reach)
+    step = layout.fill(dict(enumerate(updates)))
+    ahead = apply_updates(params, step)
+    return Lookahead(ahead, step, new_state, pull, reach)
+
+
+def of_variables(
+    optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """The optimizer on the parameters that can be differentiated; others stay.
+
+    Where all of them can it is the optimizer as it is, with its own state.
+    """
+    whole = optax.with_extra_args_support(optimizer)
+
+    def mask(params):
+        layout = Layout(params)
+        return layout.unflatten(list(layout.is_differentiable))
+
+    part = optax.masked(whole, lambda tree: mask(tree), mask_compatible_extra_args=True)
+
+    def choose(params):
+        return whole if all(Layout(params).is_differentiable) else part
+
+    def init_fn(params):
+        return choose(params).init(params)
+
+    def update_fn(updates, state, params=None, **extra_args):
+        return choose(updates).update(updates, state, params, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 _NO_DERIVATIVE = (NotImplementedError, ValueError, TypeError, AssertionError)
@@ -109,11 +141,11 @@ _NEEDS_SLOPE = (
 )
 
 
-def _dependence(push: Callable, gradient: Gradient) -> list[list[bool]]:
+def _dependence(push: Callable, gradient: list[jax.Array]) -> list[list[bool]]:
     """`[output leaf][input leaf]`: which outputs of a linear function change with what.
 
     Args:
-      push: from a gradient to an update, linear.
+      push: from a gradient's leaves to an update's, linear.
       gradient: its input, for the shapes.
     """
     jaxpr = jax.make_jaxpr(push)(gradient).jaxpr

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Float, LossFn, Params
-from auxjax.jacobian import task_jacobian
+from auxjax.jacobian import apply_updates, task_jacobian
 from auxjax.meta._differentiable import differentiable_update
+from auxjax.meta._lookahead import of_variables
 
 
 class Run(NamedTuple):
@@ -54,14 +55,14 @@ def exact_n_step_meta_gradient(
     Returns:
       The end of the run and the exact meta-gradient.
     """
-    update = differentiable_update(optimizer)
+    update = differentiable_update(of_variables(optimizer))
 
     def train(weights):
         def step(carry, batch):
             params, state = carry
             gradient = task_jacobian(losses, params, batch).vjp(weights)
             updates, state = update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), None
+            return (apply_updates(params, updates), state), None
 
         (end, state), _ = jax.lax.scan(step, (params, opt_state), batches)
         return meta_loss(end), (end, state)
@@ -109,14 +110,14 @@ def first_order_n_step_meta_gradient(
       Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*,
       NeurIPS 2019, Eq. 6.
     """
-    transform = optax.with_extra_args_support(optimizer)
+    transform = of_variables(optimizer)
 
     def step(carry, batch):
         params, state, total = carry
         jac = task_jacobian(losses, params, batch)
         total -= step_size * jac.gramian_row(0).astype(total.dtype)  # Eq. 6
         updates, state = transform.update(jac.vjp(weights), state, params)
-        return (optax.apply_updates(params, updates), state, total), None
+        return (apply_updates(params, updates), state, total), None
 
     start = (params, opt_state, jnp.zeros_like(weights))
     (end, state, total), _ = jax.lax.scan(step, start, batches)
