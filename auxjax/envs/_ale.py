@@ -20,13 +20,19 @@ What is done here and not by ALE, and why:
 The games live outside JAX. The state that travels through `jit` and `scan` holds a
 handle to them, so a state used twice does not step from the same point twice, `reset`
 stops the episodes of an earlier `reset` of the same `VectorEnv`, a state cannot be
-saved, and no vmap over seeds is possible. The same key and actions do give the same
-games again.
+saved, and vmap over seeds is refused. The same key and actions do give the same games
+again.
+
+A compiled program knows its games by their address alone, and may run longer than any
+Python object: games that `reset` was once asked for stay in memory (about 1 MB each)
+until the interpreter ends, and it waits for programs that still run.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import atexit
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +44,9 @@ from auxjax.envs._protocol import Discrete, Timestep, VectorEnv, check_num_envs
 from auxjax.envs._vector import episode_statistics
 
 FRAMES_PER_STEP = 4
+
+_KEPT: dict[int, Any] = {}
+"""Games that a program may still step, by identity. Freed when the interpreter ends."""
 
 
 class AtariState(NamedTuple):
@@ -59,16 +68,24 @@ class AtariState(NamedTuple):
 
 
 def game_names() -> dict[str, str]:
-    """The name of every game that ALE knows, and what ALE calls its ROM.
+    """The name of every game that one can play alone, and what ALE calls its ROM.
+
+    They are those that ale-py registers with Gymnasium. It ships ROMs of a few more,
+    for two players, which end the interpreter when they are started.
 
     Returns:
         Such pairs as `"ALE/MsPacman-v5": "ms_pacman"`.
 
     Raises:
-        ImportError: If ale-py is not installed.
+        ImportError: If ale-py or Gymnasium is not installed.
     """
-    roms = require("ale_py.roms", "rl", "ALE/<Game>-v5").get_all_rom_ids()
-    return {f"ALE/{rom.title().replace('_', '')}-v5": rom for rom in roms}
+    require("ale_py.vector_env", "rl", "ALE/<Game>-v5")  # it registers them
+    registry = require("gymnasium", "rl", "ALE/<Game>-v5").registry
+    return {
+        name: spec.kwargs["game"]
+        for name, spec in registry.items()
+        if name.startswith("ALE/") and name.endswith("-v5")
+    }
 
 
 def from_ale(
@@ -96,7 +113,8 @@ def from_ale(
     Raises:
         ImportError: If ale-py is not installed.
         ValueError: If there is no such game, `num_envs` is below 1, or
-            `repeat_action_probability` is none.
+            `repeat_action_probability` is none; and from `reset` and `step`, where
+            they are vmapped.
 
     References:
         Mnih et al., "Human-level control through deep reinforcement learning" (2015).
@@ -119,10 +137,14 @@ def from_ale(
         repeat_action_probability=repeat_action_probability,
         num_threads=num_threads,
     )
-    handle, ale_reset, ale_step = games.xla()
+    with jax.ensure_compile_time_eval():  # the address, also while a program is traced
+        handle, ale_reset, ale_step = games.xla()
     handle = np.asarray(handle)
+    unbatched = _refuse_vmap(name)
 
     def reset(key):
+        _keep(games)
+        key = unbatched(key)
         seeds = jax.random.randint(key, (num_envs,), 0, 2**31 - 1, jnp.int32)
         with lenient():
             new_handle, (pictures, info) = ale_reset(jnp.asarray(handle), seeds)
@@ -133,6 +155,7 @@ def from_ale(
 
     def step(key, state, action):
         del key  # ALE draws its own numbers, from the seeds of `reset`
+        state, action = unbatched((state, action))
         with lenient():
             new_handle, (pictures, reward, terminated, truncated, info) = ale_step(
                 state.handle, action
@@ -172,6 +195,37 @@ def from_ale(
         reset=reset,
         step=step,
     )
+
+
+def _keep(games: Any) -> None:
+    """Keeps the games until the interpreter ends; then after the last program."""
+    if not _KEPT:
+        # After JAX's own, so it is called before JAX takes its devices down.
+        atexit.register(_free)
+    _KEPT[id(games)] = games
+
+
+def _free() -> None:
+    jax.effects_barrier()
+    _KEPT.clear()
+
+
+def _refuse_vmap(name: str) -> Callable[[Any], Any]:
+    """The identity, which raises where a `vmap` goes over its argument."""
+
+    @jax.custom_batching.custom_vmap
+    def unbatched(x):
+        return x
+
+    @unbatched.def_vmap
+    def refuse(axis_size, in_batched, x):
+        raise ValueError(
+            f"`{name}` should be stepped outside of `jax.vmap`: its games live outside "
+            f"of JAX, once each. Found a `vmap` over {axis_size}. Train one seed after "
+            "the other, or take more games by `num_envs`."
+        )
+
+    return unbatched
 
 
 def _channels_last(pictures: Array) -> Array:

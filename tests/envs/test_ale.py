@@ -1,5 +1,7 @@
 """Atari under jit and scan: resets that are no transitions, lives, true returns."""
 
+import subprocess
+import sys
 from functools import lru_cache
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from auxjax.envs import Discrete, from_ale, make
+from auxjax.envs._ale import game_names
 
 N = 2
 
@@ -126,3 +129,86 @@ def test_arguments_are_checked():
         from_ale("ALE/Pongg-v5", 1)
     assert make("ALE/MsPacman-v5", 1).action_space.n == 9
     assert jnp.uint8 == from_ale("ALE/Pong-v5", 1).observation_dtype
+
+
+ONE_LINER = """
+import jax
+from auxjax.rl import A2CConfig, make_train
+config = A2CConfig(
+    env="ALE/Pong-v5", method="none", num_envs=2, rollout_length=8, frames=4096,
+    features=8, hidden=8,
+)
+jax.jit(make_train(config))(jax.random.key(0))
+"""
+
+MADE_INSIDE = """
+import jax
+from auxjax.envs import make
+
+def play(key):
+    env = make("ALE/Pong-v5", 2)
+    state, _ = env.reset(key)
+    actions = jax.random.randint(key, (500, 2), 0, env.action_space.n)
+    return jax.lax.scan(lambda s, a: env.step(key, s, a), state, actions)
+
+compiled = jax.jit(play).lower(jax.random.key(0)).compile()
+del play
+jax.clear_caches()
+compiled(jax.random.key(0))
+"""
+
+
+@pytest.mark.parametrize("program", [ONE_LINER, MADE_INSIDE])
+def test_the_games_live_as_long_as_the_program_that_plays(program):
+    # Nothing in Python holds the games, and the program still runs at the end.
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=240
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_vmap_is_refused_when_it_is_traced():
+    env = from_ale("ALE/Pong-v5", 1, num_threads=1)
+    keys = jax.random.split(jax.random.key(0), 3)
+    refused = r"`ALE/Pong-v5` should be stepped outside.*Found a `vmap` over 3"
+    for train in (env.reset, jax.jit(env.reset)):
+        with pytest.raises(ValueError, match=refused):
+            jax.eval_shape(jax.vmap(train), keys)
+    state, _ = jax.eval_shape(env.reset, keys[0])
+    actions = jnp.zeros((3, 1), jnp.int32)
+
+    def scanned(actions):
+        body = lambda state, key: env.step(key, state, actions)  # noqa: E731
+        return jax.lax.scan(body, jax.tree.map(jnp.zeros_like, state), keys)
+
+    for step in (jax.vmap(scanned), jax.vmap(jax.jit(scanned))):
+        with pytest.raises(ValueError, match=refused):
+            jax.eval_shape(step, actions)
+
+
+def test_only_games_for_one_player_are_offered():
+    gymnasium = pytest.importorskip("gymnasium")
+    roms = pytest.importorskip("ale_py.roms")
+    offered = game_names()
+    assert len(offered) == len(set(offered.values())) == 104
+    assert set(offered.values()) < set(roms.get_all_rom_ids())
+    assert set(offered) <= set(gymnasium.registry)
+    for name in ("ALE/Pong-v5", "ALE/MsPacman-v5", "ALE/UpNDown-v5", "ALE/Hero-v5"):
+        assert name in offered
+    assert offered["ALE/MsPacman-v5"] == "ms_pacman"
+    two_players = {"combat", "joust", "maze_craze", "warlords"}
+    assert not two_players & set(offered.values())
+
+
+def test_another_name_is_refused_before_a_rom_is_opened(monkeypatch):
+    def opened(*args, **kwargs):
+        raise AssertionError("a ROM was opened")
+
+    monkeypatch.setattr("ale_py.vector_env.AtariVectorEnv", opened)
+    # ALE has a ROM of that name; Gymnasium does not register it.
+    monkeypatch.setattr("ale_py.roms.get_all_rom_ids", lambda: ["pong", "made_up"])
+    for make_game in (from_ale, make):
+        with pytest.raises(ValueError, match=r"Found 'ALE/MadeUp-v5'"):
+            make_game("ALE/MadeUp-v5", 1)
+    with pytest.raises(AssertionError, match="a ROM was opened"):
+        make("ALE/Pong-v5", 1)
