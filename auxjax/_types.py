@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree, Shaped
@@ -28,6 +29,9 @@ else:
 
         Array, ArrayLike = jax.Array, jax.typing.ArrayLike
         Bool = Float = Int = Key = PyTree = Shaped = _Unchecked
+
+Number: TypeAlias = float | int | np.number | jax.Array
+"""A hyper-parameter: a Python number, or an array `[]` that may be traced."""
 
 Params: TypeAlias = Any
 """A pytree of arrays: the parameters of a model."""
@@ -56,6 +60,7 @@ __all__ = [
     "Key",
     "LossFn",
     "Mask",
+    "Number",
     "Params",
     "PyTree",
     "Shaped",

@@ -7,22 +7,30 @@ from typing import Any
 
 import optax
 
-from auxjax._types import Array, Key
+from auxjax._types import Array, Key, Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._autolambda_step import check, draw, learn, need_meta, start
+from auxjax.meta import of_variables
+from auxjax.weighting._autolambda_step import (
+    check,
+    draw,
+    learn,
+    need_meta,
+    start,
+    unless_spoilt,
+)
 from auxjax.weighting._checks import check_optimizer
 
 
 def scale_by_autolambda(
-    lookahead: float | optax.Schedule | optax.GradientTransformation = 0.1,
+    lookahead: Number | optax.Schedule | optax.GradientTransformation = 0.1,
     *,
     num_tasks: int = 2,
     primary: int | Sequence[int] | str = 0,
-    init: float = 0.1,
+    init: Number = 0.1,
     lambda_optimizer: optax.GradientTransformation | None = None,
     meta_gradient: str = "exact",
-    epsilon: float = 0.01,
+    epsilon: Number = 0.01,
     tasks_per_step: int | None = None,
     key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -68,8 +76,8 @@ def scale_by_autolambda(
         the update, where `params` or `meta_losses` is missing, `meta_losses` returns
         other than T losses, or the lookahead's step does not depend on its gradient.
 
-    A λ that would become NaN or infinite stays as it was, `lambda_optimizer`'s state
-    too, and `skipped` counts it: one bad batch costs one step of λ.
+    A λ that would become NaN or infinite stays as it was, its part of the state of
+    `lambda_optimizer` too, and `skipped` counts it: one bad batch costs one step of λ.
 
     Example:
       >>> import jax.numpy as jnp
@@ -111,9 +119,10 @@ def scale_by_autolambda(
         key=key,
     )
     ahead_of: Any = lookahead
-    if callable(lookahead) or isinstance(lookahead, int | float):
+    if callable(lookahead) or isinstance(lookahead, Number):
         ahead_of = optax.sgd(lookahead)  # type: ignore
     check_optimizer("lookahead", ahead_of)
+    ahead_of = of_variables(ahead_of)
 
     def init_fn(params):
         return start(settings, ahead_of, params)
@@ -130,10 +139,13 @@ def scale_by_autolambda(
     ):
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         meta_losses = need_meta("scale_by_autolambda", params, meta_losses)
-        jac, drawn = draw(settings, state, jac, task_mask)
+        jac, present, drawn = draw(settings, state, jac, task_mask)
         del extra_args  # they are the trained optimizer's, not the lookahead's
-        ahead, state = learn(settings, ahead_of, jac, drawn, state, params, meta_losses)
-        state = state._replace(opt_state=ahead.opt_state)
+        ahead, state = learn(
+            settings, ahead_of, jac, present, drawn, state, params, meta_losses
+        )
+        opt_state = unless_spoilt(ahead.opt_state, state.opt_state)
+        state = state._replace(opt_state=opt_state)
         return jac.scale(state.weights).as_updates(), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
@@ -145,7 +157,13 @@ def autolambda(
     reuse_lookahead: bool = False,
     aggregator: optax.GradientTransformation | None = None,
     num_tasks: int = 2,
-    **options: Any,
+    primary: int | Sequence[int] | str = 0,
+    init: Number = 0.1,
+    lambda_optimizer: optax.GradientTransformation | None = None,
+    meta_gradient: str = "exact",
+    epsilon: Number = 0.01,
+    tasks_per_step: int | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Auto-λ around an optimizer, whose real state takes the step looked at.
 
@@ -161,8 +179,13 @@ def autolambda(
       aggregator: how the scaled rows become the gradient of the step itself; None:
         their sum, `sum_tasks()`. The lookahead always takes the sum.
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_autolambda`: `primary`, `init`,
-        `lambda_optimizer`, `meta_gradient`, `epsilon`, `tasks_per_step`, `key`.
+      primary: the tasks whose loss counts one step ahead.
+      init: λ at the start, of every task.
+      lambda_optimizer: how λ follows its gradient; None: `optax.adam(1e-4)`.
+      meta_gradient: `"exact"` or `"finite_difference"`.
+      epsilon: the finite difference's: how far the parameters are moved.
+      tasks_per_step: so many tasks, drawn anew in every step, learn their λ; None: all.
+      key: of the draws; None: `jax.random.key(0)`.
 
     Returns:
       A whole optimizer, Jacobian → update, which takes `meta_losses=` and `params` as
@@ -191,14 +214,23 @@ def autolambda(
     References:
       Liu et al., *Auto-λ*, arXiv 2202.03091, Eq. 4 to 7.
     """
-    settings = check(num_tasks=num_tasks, **options)
+    settings = check(
+        num_tasks=num_tasks,
+        primary=primary,
+        init=init,
+        lambda_optimizer=lambda_optimizer,
+        meta_gradient=meta_gradient,
+        epsilon=epsilon,
+        tasks_per_step=tasks_per_step,
+        key=key,
+    )
     if reuse_lookahead and aggregator is not None:
         raise ValueError(
             "`reuse_lookahead` should be False with an `aggregator`. Found True: the "
             "step looked at is of the plain sum."
         )
     check_optimizer("optimizer", optimizer)
-    train = optax.with_extra_args_support(optimizer)
+    train = of_variables(optimizer)
     aggregate = optax.with_extra_args_support(aggregator or sum_tasks())
 
     def init_fn(params):
@@ -219,9 +251,17 @@ def autolambda(
         meta_losses = need_meta("autolambda", params, meta_losses)
         if num_tasks == 2 and not reuse_lookahead:
             jac = jac.materialize()  # two rows are less than what follows
-        jac, drawn = draw(settings, state, jac, task_mask)
+        jac, present, drawn = draw(settings, state, jac, task_mask)
         ahead, state = learn(
-            settings, train, jac, drawn, state, params, meta_losses, **extra_args
+            settings,
+            train,
+            jac,
+            present,
+            drawn,
+            state,
+            params,
+            meta_losses,
+            **extra_args,
         )
         if reuse_lookahead:
             return ahead.updates, state._replace(opt_state=ahead.opt_state)

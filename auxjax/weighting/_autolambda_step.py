@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import LossFn, Params
+from auxjax._types import LossFn, Number, Params
 from auxjax.jacobian import Jacobian, check_task_mask, evaluate, task_jacobian
 from auxjax.meta import (
     Lookahead,
@@ -20,12 +20,13 @@ from auxjax.meta import (
     finite_difference_meta_gradient,
     lookahead,
 )
-from auxjax.weighting._build import move
+from auxjax.weighting._build import move, start_moments, stays_finite
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
     check_num_tasks,
     check_optimizer,
+    check_positive,
     check_task_indices,
     weight_dtype,
 )
@@ -38,7 +39,8 @@ class AutoLambdaState(NamedTuple):
     weights: jax.Array  # [T] float, λ: raw, of any sign
     meta_gradient: jax.Array  # [T] float, ∂M(θ′)/∂λ of the last update
     skipped: jax.Array  # [] int32, updates that would have made λ non-finite
-    lambda_state: Any  # of `lambda_optimizer`
+    nonfinite: jax.Array  # [T] int32, how often a task was not finite
+    lambda_state: Any  # of `lambda_optimizer`, one copy a task
     opt_state: Any  # of the optimizer that looks ahead
     aggregator_state: Any  # of `aggregator`; empty for `scale_by_autolambda`
 
@@ -49,10 +51,10 @@ class Settings:
 
     num_tasks: int
     primary: tuple[int, ...]
-    init: float
+    init: Number
     lambda_optimizer: optax.GradientTransformation
     meta_gradient: str
-    epsilon: float
+    epsilon: Number
     tasks_per_step: int
     key: Any
 
@@ -61,23 +63,22 @@ def check(
     *,
     num_tasks: int,
     primary: int | Sequence[int] | str = 0,
-    init: float = 0.1,
+    init: Number = 0.1,
     lambda_optimizer: optax.GradientTransformation | None = None,
     meta_gradient: str = "exact",
-    epsilon: float = 0.01,
+    epsilon: Number = 0.01,
     tasks_per_step: int | None = None,
     key: Any = None,
 ) -> Settings:
     """The settings, or a ValueError that says which of them cannot be."""
     check_num_tasks(num_tasks)
-    check_finite(init=init, epsilon=epsilon)
+    check_finite(init=init)
+    check_positive(epsilon=epsilon)
     if meta_gradient not in ("exact", "finite_difference"):
         raise ValueError(
             '`meta_gradient` should be "exact" or "finite_difference". '
             f"Found {meta_gradient!r}."
         )
-    if not epsilon > 0:
-        raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
     if lambda_optimizer is not None:
         check_optimizer("lambda_optimizer", lambda_optimizer)
     if tasks_per_step is None:
@@ -146,6 +147,7 @@ def learn(
     settings: Settings,
     optimizer: optax.GradientTransformation,
     jac: Jacobian,
+    present: jax.Array,
     drawn: jax.Array,
     state: AutoLambdaState,
     params: Params,
@@ -164,34 +166,26 @@ def learn(
         slope = exact_meta_gradient(jac, ahead, d, where=meta.depends(0))
     else:
         slope = finite_difference_meta_gradient(jac, ahead, d, epsilon=settings.epsilon)
-    slope = slope.astype(drawn.dtype) * drawn
-    weights, lambda_state = move(  # Eq. 5
-        settings.lambda_optimizer, slope, state.lambda_state, state.weights
+    slope = jnp.where(drawn > 0, slope.astype(drawn.dtype), 0)
+    weights, lambda_state, kept_back = move(  # Eq. 5
+        settings.lambda_optimizer,
+        slope,
+        state.lambda_state,
+        state.weights,
+        drawn > 0,
     )
-    finite = _stays_finite((weights, lambda_state), (state.weights, state.lambda_state))
-    keep = jnp.logical_and(finite, drawn > 0)  # [T]
-
-    def choose(new, old):
-        moves = keep if jnp.shape(new) == keep.shape else finite
-        return jnp.where(moves, new, old)
-
+    broken = kept_back
+    if jac.losses is not None:  # one bad loss explains what else went wrong
+        bad = jnp.logical_and(present, ~jnp.isfinite(jac.losses))
+        broken = jnp.where(jnp.any(bad), bad, kept_back)
     return ahead, state._replace(
         count=state.count + 1,
-        weights=choose(weights, state.weights),
+        weights=weights,
         meta_gradient=slope,
-        skipped=state.skipped + jnp.logical_not(finite).astype(jnp.int32),
-        lambda_state=jax.tree.map(choose, lambda_state, state.lambda_state),
+        skipped=state.skipped + jnp.any(kept_back).astype(jnp.int32),
+        nonfinite=state.nonfinite + broken.astype(jnp.int32),
+        lambda_state=lambda_state,
     )
-
-
-def _stays_finite(new: Any, old: Any) -> jax.Array:
-    """False where a number that was finite is no more (some start at infinity)."""
-    kept = [
-        jnp.all(jnp.logical_or(jnp.isfinite(a), jnp.logical_not(jnp.isfinite(b))))
-        for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
-        if jnp.issubdtype(jnp.result_type(a), jnp.inexact)
-    ]
-    return jnp.all(jnp.stack(kept))
 
 
 def _meta_loss(
@@ -216,8 +210,8 @@ def _meta_loss(
 
 def draw(
     settings: Settings, state: AutoLambdaState, jac: Jacobian, task_mask: Any
-) -> tuple[Jacobian, jax.Array]:
-    """The rows of the tasks that are present, and a 1 or 0 a task `[T]`: who learns."""
+) -> tuple[Jacobian, jax.Array, jax.Array]:
+    """The rows of the tasks that are present; `[T]`: who that is, and who learns."""
     num_tasks, dtype = settings.num_tasks, state.weights.dtype
     drawn = jnp.ones(num_tasks, dtype)
     if settings.tasks_per_step < num_tasks:
@@ -226,8 +220,18 @@ def draw(
         drawn = (order < settings.tasks_per_step).astype(dtype)
     present = check_task_mask(task_mask, num_tasks)
     if present is None:
-        return jac, drawn
-    return jac.scale(present), drawn * present.astype(dtype)
+        return jac, jnp.ones(num_tasks, bool), drawn
+    return jac.mask(present), present, drawn * present.astype(dtype)
+
+
+def unless_spoilt(new: Any, old: Any) -> Any:
+    """A new state, or all of the old one where a number of the new is not finite."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    sound = [jnp.all(stays_finite(a, b)) for a, b in pairs]
+    if not sound:
+        return new
+    keep = jnp.all(jnp.stack(sound))
+    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
 
 
 def start(
@@ -240,7 +244,8 @@ def start(
         weights=weights,
         meta_gradient=jnp.zeros_like(weights),
         skipped=jnp.zeros((), jnp.int32),
-        lambda_state=settings.lambda_optimizer.init(weights),
+        nonfinite=jnp.zeros(settings.num_tasks, jnp.int32),
+        lambda_state=start_moments(settings.lambda_optimizer, weights),
         opt_state=optimizer.init(params),
         aggregator_state=optax.EmptyState(),
     )

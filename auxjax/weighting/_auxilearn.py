@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,24 +10,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Key, Params
+from auxjax._types import Array, Key, Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import TaskJacobian, as_jacobian, task_jacobian
+from auxjax.jacobian import as_jacobian
 from auxjax.meta import implicit_meta_gradient
+from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
     check_num_tasks,
     weight_dtype,
 )
-from auxjax.weighting._loss_network import first_layers, monotone, slopes, total
+from auxjax.weighting._loss_network import first_layers, monotone, slopes
 from auxjax.weighting._meta_loss import (
     check_implicit,
     main_gradient,
     need_losses_elsewhere,
     need_meta,
 )
-from auxjax.weighting._tasks import present_rows, where_tasks
 
 
 class AuxiLearnState(NamedTuple):
@@ -36,7 +37,8 @@ class AuxiLearnState(NamedTuple):
     weights: jax.Array  # [T] float, ∂F/∂L of the last update
     meta_gradient: jax.Array  # [T] float, ∂M/∂weights when φ last moved
     network: Any  # φ: [T] float, or a list of layers, each (weight, bias)
-    network_state: Any  # of the optimizer of φ
+    network_state: Any  # of the optimizer of φ; of the linear form one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_auxilearn(
@@ -45,12 +47,12 @@ def scale_by_auxilearn(
     hidden: Sequence[int] = (),
     every: int = 50,
     optimizer: optax.GradientTransformation | None = None,
-    init_weight: float = 1.0,
+    init_weight: Number = 1.0,
     key: Key[Array, ""] | None = None,
     solver: str = "neumann",
     num_terms: int = 4,
-    step_size: float = 0.01,
-    damping: float = 0.0,
+    step_size: Number = 0.01,
+    damping: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Trains on a learned function of the losses: row i is scaled by its slope ∂F/∂Lᵢ.
 
@@ -137,37 +139,44 @@ def scale_by_auxilearn(
             network = first_layers(start, (num_tasks, *hidden, 1), dtype)
         else:
             network = jnp.full(num_tasks, init_weight, dtype).at[0].set(1)
+        begin = learn.init if hidden else functools.partial(start_moments, learn)
         return AuxiLearnState(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.ones(num_tasks, dtype),
             meta_gradient=jnp.zeros(num_tasks, dtype),
             network=network,
-            network_state=learn.init(network),
+            network_state=begin(network),
         )
 
-    def learned(jac, state, values, present, params, meta_losses):
+    def learned(jac, state, values, counted, params, meta_losses):
         """φ and its optimizer's state, one step on, and ∂M/∂weights."""
         d = main_gradient("scale_by_auxilearn", meta_losses, params, jac)
-        composite = _with_total(jac, state.network, present, params)
-        only_total = jnp.zeros(num_tasks + 1).at[0].set(1)
-        found = implicit_meta_gradient(composite, only_total, d, **implicit)[1:]
+        found = implicit_meta_gradient(
+            jac,
+            state.weights,
+            d,
+            slopes=lambda x: slopes(state.network, _inputs(x, counted, values.dtype)),
+            **implicit,
+        )
         meta_gradient = found.astype(values.dtype)
         # ⟨weights(φ), ∂M/∂weights⟩ has the slope ∂M/∂φ in φ.
         slope = jax.grad(lambda phi: jnp.sum(slopes(phi, values) * meta_gradient))(
             state.network
         )
         before = (state.network, state.network_state)
-        after = _step(learn, slope, *before)
-        if not hidden:
-            after = where_tasks(present, after, before)
-        return *_if_finite(after, before), meta_gradient
+        if hidden:
+            after = _if_finite(_step(learn, slope, *before), before)
+        else:
+            phi, network_state, _ = move(learn, slope, before[1], before[0], counted)
+            after = (monotone(phi), network_state)
+        return *after, meta_gradient
 
     def update_fn(
         updates,
         state,
         params=None,
         *,
-        present,
+        counted,
         losses=None,
         meta_losses=None,
         **extra_args,
@@ -176,12 +185,12 @@ def scale_by_auxilearn(
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         jac = need_losses_elsewhere("scale_by_auxilearn", jac)
         need_meta("scale_by_auxilearn", params, meta_losses)
-        values = _inputs(jac, present, state.weights.dtype)
+        values = _inputs(jac.losses, counted, state.weights.dtype)
         weights = slopes(state.network, values)
         count = state.count + 1
         network, network_state, meta_gradient = jax.lax.cond(
             count % every == 0,
-            lambda: learned(jac, state, values, present, params, meta_losses),
+            lambda: learned(jac, state, values, counted, params, meta_losses),
             lambda: (state.network, state.network_state, state.meta_gradient),
         )
         new_state = AuxiLearnState(
@@ -189,41 +198,57 @@ def scale_by_auxilearn(
         )
         return jac.scale(weights).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def auxilearn(
-    num_tasks: int = 2, **options: Any
+    num_tasks: int = 2,
+    *,
+    hidden: Sequence[int] = (),
+    every: int = 50,
+    optimizer: optax.GradientTransformation | None = None,
+    init_weight: Number = 1.0,
+    key: Key[Array, ""] | None = None,
+    solver: str = "neumann",
+    num_terms: int = 4,
+    step_size: Number = 0.01,
+    damping: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AuxiLearn as an update: `chain(scale_by_auxilearn(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_auxilearn`.
+      hidden: the widths of the MLP's hidden layers; `()`: linear.
+      every: φ moves in every so many-th update.
+      optimizer: how φ follows its gradient; None: `optax.adam(1e-2)`.
+      init_weight: φᵢ at the start, of the linear form.
+      key: of the MLP's first weights; None: `jax.random.key(0)`.
+      solver: `"neumann"` or `"cg"`.
+      num_terms: terms of the series, or steps of conjugate gradients.
+      step_size: of the series.
+      damping: added to the Hessian's diagonal.
 
     Returns:
       An aggregating transformation, Jacobian → gradient of F.
     """
-    return optax.chain(scale_by_auxilearn(num_tasks, **options), sum_tasks())
+    rows = scale_by_auxilearn(
+        num_tasks,
+        hidden=hidden,
+        every=every,
+        optimizer=optimizer,
+        init_weight=init_weight,
+        key=key,
+        solver=solver,
+        num_terms=num_terms,
+        step_size=step_size,
+        damping=damping,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
-def _inputs(jac: TaskJacobian, present: jax.Array, dtype: Any) -> jax.Array:
+def _inputs(losses: jax.Array, counted: jax.Array, dtype: Any) -> jax.Array:
     """The losses as F sees them: an absent or broken one is 0."""
-    values = jac.losses.astype(dtype)
-    seen = jnp.logical_and(present, jnp.isfinite(values))
-    return jnp.where(seen, values, jnp.zeros_like(values))
-
-
-def _with_total(
-    jac: TaskJacobian, network: Any, present: jax.Array, params: Params
-) -> TaskJacobian:
-    """The Jacobian of F and, below it, of the T losses; F's Hessian is the first's."""
-
-    def losses(p):
-        values = _inputs(jac.at(p), present, jac.losses.dtype)
-        return jnp.concatenate([total(network, values)[None], values])
-
-    return task_jacobian(losses, params)
+    return jnp.where(counted, losses.astype(dtype), 0)
 
 
 def _step(learn: optax.GradientTransformation, slope: Any, network: Any, state: Any):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,20 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import Mask
+from auxjax._types import Mask, Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, is_traced
 from auxjax.meta import implicit_meta_gradient
 from auxjax.weighting._bargain import auxinash_weights
-from auxjax.weighting._build import move
-from auxjax.weighting._checks import check_finite, check_num_tasks, weight_dtype
+from auxjax.weighting._build import move, row_transform, start_moments
+from auxjax.weighting._checks import (
+    Vector,
+    check_finite,
+    check_num_tasks,
+    vector,
+    weight_dtype,
+)
 from auxjax.weighting._meta_loss import (
     check_implicit,
     main_gradient,
     need_losses_elsewhere,
     need_meta,
 )
-from auxjax.weighting._tasks import present_rows, where_tasks
 
 
 class AuxiNashState(NamedTuple):
@@ -33,7 +37,8 @@ class AuxiNashState(NamedTuple):
     weights: jax.Array  # [T] float, α of the last update
     preference: jax.Array  # [T] float, p, of the next one; sums to 1
     meta_gradient: jax.Array  # [T] float, ∂M/∂α when p last moved
-    optimizer_state: Any  # of the optimizer of p
+    optimizer_state: Any  # of the optimizer of p, one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_auxinash(
@@ -41,13 +46,13 @@ def scale_by_auxinash(
     *,
     every: int = 25,
     optimizer: optax.GradientTransformation | None = None,
-    preference: Sequence[float | int] | None = None,
-    min_preference: float = 1e-4,
+    preference: Vector = None,
+    min_preference: Number = 1e-4,
     where: Mask | None = None,
     solver: str = "neumann",
     num_terms: int = 4,
-    step_size: float = 0.01,
-    damping: float = 0.0,
+    step_size: Number = 0.01,
+    damping: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by αᵢ, the outcome of a bargain in which task i has the power pᵢ.
 
@@ -128,35 +133,38 @@ def scale_by_auxinash(
     learn = clipped if optimizer is None else optimizer
 
     def init_fn(params):
-        start = jnp.asarray(first, weight_dtype(params))
+        start = jnp.asarray(first).astype(weight_dtype(params))
         return AuxiNashState(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.ones_like(start),
             preference=start,
             meta_gradient=jnp.zeros_like(start),
-            optimizer_state=learn.init(start),
+            optimizer_state=start_moments(learn, start),
         )
 
-    def learned(jac, state, alpha, bargain, powers, present, params, meta_losses):
+    def learned(jac, state, alpha, bargain, powers, among, params, meta_losses):
         """The powers and their optimizer's state, one step on, and ∂M/∂α."""
         d = main_gradient("scale_by_auxinash", meta_losses, params, jac)
-        alpha = jnp.where(present, alpha, jnp.zeros_like(alpha))
+        alpha = jnp.where(among, alpha, jnp.zeros_like(alpha))
         found = implicit_meta_gradient(jac, alpha, d, **implicit).astype(alpha.dtype)
         (slope,) = jax.vjp(bargain, powers)[1](found)
         p = state.preference
-        moved, optimizer_state = move(learn, slope, state.optimizer_state, powers)
-        moved = _among(jnp.maximum(moved, min_preference), present)
-        moved = moved * jnp.sum(jnp.where(present, p, jnp.zeros_like(p)))
-        among = jnp.logical_and(present, jnp.all(jnp.isfinite(moved)))
-        before = (p, state.optimizer_state)
-        return *where_tasks(among, (moved, optimizer_state), before), found
+        finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
+        among = jnp.logical_and(among, finite)
+        moved, optimizer_state, _ = move(
+            learn, slope, state.optimizer_state, powers, among
+        )
+        least = jnp.asarray(min_preference).astype(p.dtype)
+        moved = _among(jnp.maximum(moved, least), among)
+        moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
+        return jnp.where(among, moved, p), optimizer_state, found
 
     def update_fn(
         updates,
         state,
         params=None,
         *,
-        present,
+        counted,
         losses=None,
         meta_losses=None,
         **extra_args,
@@ -167,56 +175,95 @@ def scale_by_auxinash(
         need_meta("scale_by_auxinash", params, meta_losses)
         dtype = state.weights.dtype
         gramian = jac.gramian(jac.shared_mask() if where is None else where)
-        powers = _among(state.preference, present)
+        among = jnp.logical_and(counted, jnp.isfinite(jnp.diagonal(gramian)))
+        both = jnp.logical_and(among[:, None], among[None])
+        gramian = jnp.where(both, gramian, jnp.zeros_like(gramian))
+        powers = _among(state.preference, among)
 
         def bargain(p):
             return auxinash_weights(gramian, p).astype(dtype)
 
         alpha = bargain(powers)
-        alpha = jnp.where(jnp.all(jnp.isfinite(alpha)), alpha, state.weights)
+        sound = jnp.logical_and(among, jnp.all(jnp.isfinite(alpha)))
+        alpha = jnp.where(sound, alpha, state.weights)
         count = state.count + 1
         p, optimizer_state, meta_gradient = jax.lax.cond(
             count % every == 0,
             lambda: learned(
-                jac, state, alpha, bargain, powers, present, params, meta_losses
+                jac, state, alpha, bargain, powers, among, params, meta_losses
             ),
             lambda: (state.preference, state.optimizer_state, state.meta_gradient),
         )
-        new_state = AuxiNashState(count, alpha, p, meta_gradient, optimizer_state)
+        new_state = AuxiNashState(
+            count, alpha, p, meta_gradient, optimizer_state, counted & ~among
+        )
         return jac.scale(alpha).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def auxinash(
-    num_tasks: int = 2, **options: Any
+    num_tasks: int = 2,
+    *,
+    every: int = 25,
+    optimizer: optax.GradientTransformation | None = None,
+    preference: Vector = None,
+    min_preference: Number = 1e-4,
+    where: Mask | None = None,
+    solver: str = "neumann",
+    num_terms: int = 4,
+    step_size: Number = 0.01,
+    damping: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     """AuxiNash as an update: `chain(scale_by_auxinash(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_auxinash`.
+      every: p moves in every so many-th update.
+      optimizer: how p follows its gradient; None: SGD with momentum, clipped.
+      preference: p at the start; None: 1/T each.
+      min_preference: the least power a task may have.
+      where: the parameters whose gradients bargain; None: the shared ones.
+      solver: `"neumann"` or `"cg"`.
+      num_terms: terms of the series, or steps of conjugate gradients.
+      step_size: of the series.
+      damping: added to the Hessian's diagonal.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_auxinash(num_tasks, **options), sum_tasks())
+    rows = scale_by_auxinash(
+        num_tasks,
+        every=every,
+        optimizer=optimizer,
+        preference=preference,
+        min_preference=min_preference,
+        where=where,
+        solver=solver,
+        num_terms=num_terms,
+        step_size=step_size,
+        damping=damping,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
 def _check_preference(
-    preference: Sequence[float | int] | None, num_tasks: int, least: float
-) -> np.ndarray:
+    preference: Vector, num_tasks: int, least: Number
+) -> np.ndarray | jax.Array:
     """Powers that sum to 1."""
     check_finite(min_preference=least)
-    if not 0 < least <= 1 / num_tasks:
+    if not is_traced(least) and not 0 < least <= 1 / num_tasks:
         raise ValueError(
             f"`min_preference` should be in (0, 1/{num_tasks}]. Found {least}."
         )
     given = [1.0] * num_tasks if preference is None else preference
+    if is_traced(given):
+        p = vector("preference", given, 1.0, num_tasks)
+        return p / jnp.sum(p)
     p = np.asarray(given, dtype=np.float64)
     if p.shape == (num_tasks,) and np.all(np.isfinite(p)) and np.all(p > 0):
         p = p / p.sum()
-        if np.all(p >= least * (1 - 1e-9)):
+        if is_traced(least) or np.all(p >= least * (1 - 1e-9)):
             return p
     raise ValueError(
         f"`preference` should be {num_tasks} numbers above 0, each at least "

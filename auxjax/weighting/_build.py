@@ -1,4 +1,8 @@
-"""What every weighting does alike: absent tasks, and the weights' own optimizer."""
+"""What every weighting does alike: absent tasks, bad batches, the weights' optimizer.
+
+A task that is absent, or whose loss or gradient is NaN or infinite, adds nothing to
+what a rule remembers, and what it remembers of that task stays as it was.
+"""
 
 from __future__ import annotations
 
@@ -11,61 +15,142 @@ import optax
 
 from auxjax.jacobian import as_jacobian, check_task_mask
 
-OF_TASKS = ("optimizer_state", "lambda_state")
-"""Fields whose leaves `[T]` belong to one task each: the optimizers of weights."""
-
 
 def row_transform(
     init_fn: Callable, update_fn: Callable
 ) -> optax.GradientTransformationExtraArgs:
     """A row transform, Jacobian → Jacobian, that takes a task mask.
 
-    With `task_mask=` `[T]` (bool) in the update, the rows of absent tasks are zero and
-    what the state holds for them stays as it was: every field of shape `[T, ...]` and
-    the `[T]` moments of the optimizer that moves the weights. An absent task's loss
-    has to be finite: divide by the number of labels or one, not by zero.
+    With `task_mask=` `[T]` (bool) in the update, the rows of absent tasks are zero,
+    whatever they held, and what the state holds for them stays as it was: every field
+    of shape `[T, ...]`.
+
+    A task whose loss is not finite is passed on as it is, so that whoever stands behind
+    the aggregator (`optax.apply_if_finite`, a loss scale) sees it; but it counts as
+    absent in all that is remembered, and `nonfinite` counts how often that was.
 
     Args:
-      init_fn: `init(params) -> state`, a NamedTuple.
+      init_fn: `init(params) -> state`, a NamedTuple with `weights` `[T]`, whose field
+        `nonfinite` is left to this function.
       update_fn: `update(updates, state, params, **extra_args) -> (updates, state)`.
+        Among its extra arguments are three of `[T]` bools: `task_mask`, or None;
+        `present`, that mask or all; and `counted`, those present whose loss is finite
+        where it is known. In the new state `nonfinite` may hold `[T]` bools: the tasks
+        that the rule found not to be finite by itself.
     """
 
-    def masked(updates, state, params=None, *, task_mask=None, **extra_args):
-        if task_mask is None:
-            return update_fn(updates, state, params, **extra_args)
-        losses = extra_args.get("losses")
-        jac = as_jacobian(updates, params, losses=losses)
-        present = jnp.asarray(check_task_mask(task_mask, jac.num_tasks))
-        updates = jac.scale(present).as_updates()
-        updates, new_state = update_fn(updates, state, params, **extra_args)
-        return updates, _keep_absent(new_state, state, present)
+    def init(params):
+        state = init_fn(params)
+        if hasattr(state, "weights"):
+            count = jnp.zeros(state.weights.shape, jnp.int32)
+            state = state._replace(nonfinite=count)
+        # No buffer twice, and none of the user's: a step may donate its state.
+        return jax.tree.map(jnp.copy, state)
 
-    return optax.GradientTransformationExtraArgs(init_fn, masked)
+    def update(updates, state, params=None, *, task_mask=None, **extra_args):
+        jac = as_jacobian(updates, params, losses=extra_args.get("losses"))
+        mask = check_task_mask(task_mask, jac.num_tasks)
+        if mask is not None:
+            jac = jac.mask(mask)
+            updates = jac.as_updates()
+            if extra_args.get("losses") is not None:
+                extra_args["losses"] = jac.losses
+        present = jnp.ones(jac.num_tasks, bool) if mask is None else mask
+        counted = present
+        if jac.losses is not None:
+            counted = jnp.logical_and(present, jnp.isfinite(jac.losses))
+        who = {"task_mask": mask, "present": present, "counted": counted}
+        updates, new_state = update_fn(updates, state, params, **extra_args, **who)
+        return updates, _settle(new_state, state, present, counted)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _settle(new: Any, old: Any, present: jax.Array, counted: jax.Array) -> Any:
+    """The new state, with the old entries of absent tasks and where NaN came in."""
+    if not hasattr(old, "weights"):
+        return new  # a state that keeps nothing of single tasks
+    broken = jnp.logical_and(present, jnp.logical_not(counted))
+    if new.nonfinite is not None:
+        broken = jnp.logical_or(broken, new.nonfinite)
+    fields, spoilt = {}, jnp.zeros_like(broken)
+    for name in new._fields:
+        after, before = getattr(new, name), getattr(old, name)
+        is_of_tasks = isinstance(after, jax.Array) and after.shape[:1] == present.shape
+        if is_of_tasks and name != "nonfinite":
+            sound = stays_finite(after, before)
+            takes = jnp.logical_and(over_tasks(present, after), sound)
+            fields[name] = jnp.where(takes, after, before)
+            spoilt = jnp.logical_or(spoilt, ~rowwise_all(sound))
+    # One bad loss explains what else went wrong.
+    broken = jnp.where(jnp.any(broken), broken, spoilt)
+    broken = jnp.logical_and(broken, present).astype(jnp.int32)
+    return new._replace(**fields, nonfinite=old.nonfinite + broken)
+
+
+def stays_finite(new: Any, old: Any) -> jax.Array:
+    """False, entry by entry, where a number that was finite is no more."""
+    if not jnp.issubdtype(jnp.result_type(new), jnp.inexact):
+        return jnp.ones(jnp.shape(new), bool)
+    return jnp.logical_or(jnp.isfinite(new), jnp.logical_not(jnp.isfinite(old)))
+
+
+def over_tasks(among: jax.Array, like: Any) -> jax.Array:
+    """`among` `[T]` with axes of length 1 behind it, to meet an array `[T, ...]`."""
+    return among.reshape((-1,) + (1,) * (jnp.ndim(like) - 1))
+
+
+def start_moments(optimizer: optax.GradientTransformation, x: jax.Array) -> Any:
+    """The state of an optimizer that moves weights `[T]`: one copy a task.
+
+    An optimizer keeps numbers of all its parameters together (Adam counts its steps); a
+    task that is absent now and then needs its own. Leaves are `[T, ...]`.
+    """
+    return jax.vmap(optimizer.init, in_axes=None, axis_size=x.shape[0])(x)
 
 
 def move(
-    optimizer: optax.GradientTransformation, slope: jax.Array, state: Any, x: jax.Array
-) -> tuple[jax.Array, Any]:
-    """One step of `optimizer` on a small array: the new array and state."""
+    optimizer: optax.GradientTransformation,
+    slope: jax.Array,
+    state: Any,
+    x: jax.Array,
+    among: jax.Array,
+) -> tuple[jax.Array, Any, jax.Array]:
+    """One step on weights `[T]`, of the tasks `among` whose slope is finite.
+
+    Copy i of the optimizer is shown the slopes of all of them (the others' are 0),
+    makes its step for task i, and stays as it was where task i does not move.
+
+    Args:
+      optimizer: what moves the weights.
+      slope: `[T]`.
+      state: from `start_moments`.
+      x: the weights `[T]`.
+      among: `[T]` (bool).
+
+    Returns:
+      The new weights and state; and `[T]` bools: the tasks `among` that did not move,
+      as a number of theirs would not have stayed finite.
+    """
+    usable = jnp.logical_and(among, jnp.isfinite(slope))
+    slope = jnp.where(usable, slope, jnp.zeros_like(slope))
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        step, new_state = optimizer.update(slope, state, x)
-    return x + jnp.asarray(step), new_state
+        steps, after = jax.vmap(
+            lambda own: optimizer.update(slope, own, x), axis_size=x.shape[0]
+        )(state)
+    moved = x + jnp.diagonal(jnp.asarray(steps))
+    sound = [stays_finite(moved, x)]
+    for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):
+        sound.append(rowwise_all(stays_finite(new, old)))
+    takes = jnp.logical_and(usable, jnp.all(jnp.stack(sound), axis=0))
+
+    def choose(new, old):
+        return jnp.where(over_tasks(takes, new), new, old)
+
+    state = jax.tree.map(choose, after, state)
+    return choose(moved, x), state, jnp.logical_and(among, ~takes)
 
 
-def _keep_absent(new: Any, old: Any, present: jax.Array) -> Any:
-    """The new state, but the old one's entries of absent tasks."""
-
-    def choose(a, b):
-        if jnp.shape(a)[:1] != present.shape:
-            return a
-        column = present.reshape((-1,) + (1,) * (a.ndim - 1))
-        return jnp.where(column, a, b)
-
-    fields = {}
-    for name in getattr(new, "_fields", ()):
-        value = getattr(new, name)
-        if isinstance(value, jax.Array):
-            fields[name] = choose(value, getattr(old, name))
-        elif name in OF_TASKS:
-            fields[name] = jax.tree.map(choose, value, getattr(old, name))
-    return new._replace(**fields) if fields else new
+def rowwise_all(flags: jax.Array) -> jax.Array:
+    """`[T, ...]` bools to `[T]`."""
+    return jnp.all(flags, axis=tuple(range(1, flags.ndim)))

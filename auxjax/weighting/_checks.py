@@ -10,6 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._types import Array, Float
+from auxjax.jacobian import is_traced, wide
+
+Vector = Sequence[Any] | Float[Array, " T"] | np.ndarray | None
+"""One number a task; None: a default."""
+
 
 def check_num_tasks(num_tasks: int) -> None:
     """A main task and at least one auxiliary task."""
@@ -31,8 +37,54 @@ def check_at_least(name: str, value: int, least: int) -> None:
 def check_finite(**values: Any) -> None:
     """Numbers that are neither NaN nor infinite; schedules are let through."""
     for name, value in values.items():
-        if not callable(value) and not np.isfinite(value):
+        if not callable(value) and not is_traced(value) and not np.isfinite(value):
             raise ValueError(f"`{name}` should be finite. Found {value}.")
+
+
+def check_positive(**values: Any) -> None:
+    """Finite numbers above 0; traced ones are let through, as by all checks here."""
+    check_finite(**values)
+    for name, value in values.items():
+        if not is_traced(value) and not value > 0:
+            raise ValueError(f"`{name}` should be above 0. Found {value}.")
+
+
+def check_not_negative(**values: Any) -> None:
+    """Finite numbers at or above 0."""
+    check_finite(**values)
+    for name, value in values.items():
+        if not is_traced(value) and value < 0:
+            raise ValueError(f"`{name}` should be at least 0. Found {value}.")
+
+
+def is_surely_zero(value: Any) -> bool:
+    """Whether an option is off: a plain 0. An array may hold another number later."""
+    return not isinstance(value, jax.Array) and value == 0
+
+
+def vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
+    """One finite number a task: a NumPy array in float64, or a traced array.
+
+    Args:
+      name: of the argument, for the errors.
+      given: a sequence or an array; None: `default` for every task.
+      default: what None stands for.
+      num_tasks: T.
+    """
+    if given is None:
+        return np.full(num_tasks, float(default))
+    if is_traced(given):
+        values = given if isinstance(given, jax.Array) else jnp.stack(list(given))
+    else:
+        values = np.asarray(given, dtype=np.float64)
+    if values.shape != (num_tasks,):
+        raise ValueError(
+            f"`{name}` should have shape ({num_tasks},), one a task. "
+            f"Found {values.shape}."
+        )
+    if not is_traced(given) and not np.all(np.isfinite(values)):
+        raise ValueError(f"`{name}` should be finite. Found {values.tolist()}.")
+    return values
 
 
 def check_optimizer(name: str, value: Any) -> None:
@@ -57,7 +109,11 @@ def _check_integer(name: str, value: Any) -> None:
     try:
         operator.index(value)
     except TypeError as error:
-        raise ValueError(f"`{name}` should be an integer. Found {value!r}.") from error
+        found = "one that is traced: name it in `static_args=`"
+        raise ValueError(
+            f"`{name}` should be an integer. "
+            f"Found {found if is_traced(value) else repr(value)}."
+        ) from error
 
 
 def need_losses(jac: Any, rule: str) -> jax.Array:
@@ -72,5 +128,5 @@ def need_losses(jac: Any, rule: str) -> jax.Array:
 
 def weight_dtype(params: Any) -> Any:
     """Float64 for float64 parameters, else float32: the dtype of weights."""
-    dtypes = {jnp.asarray(x).dtype for x in jax.tree.leaves(params)}
-    return jnp.float64 if jnp.dtype("float64") in dtypes else jnp.float32
+    leaves = (x for x in jax.tree.leaves(params) if hasattr(x, "dtype"))
+    return wide(*(x.dtype for x in leaves))

@@ -19,34 +19,14 @@ def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
     return _safe_divide(dots, norms * norms[0])
 
 
-def sketched_cosine(
-    jac: Jacobian,
-    where: Mask | None,
-    squares: jax.Array,
-    ema: float,
-    debias: jax.Array,
-    sketch: int,
-    key: Any,
-) -> tuple[jax.Array, jax.Array]:
-    """The same with averaged estimates of the auxiliary norms.
+def cosine_of_squares(dots: jax.Array, squares: jax.Array) -> jax.Array:
+    """The same from inner products and estimates of ‖∇Lᵢ‖², all `[T]`.
 
-    Args:
-      jac: the Jacobian.
-      where: the leaves that count.
-      squares: `[T]`, the moving average of ‖∇Lᵢ‖² so far.
-      ema: its decay.
-      debias: 1 - emaᵗ.
-      sketch: how many tangent passes.
-      key: of their directions.
-
-    Returns:
-      The cosines `[T]` and the new moving average.
+    The main task's own square is known, `dots[0]`. An estimate may be too small for any
+    cosine: the result is clipped to [-1, 1].
     """
-    dots = jac.gramian_row(0, where).astype(squares.dtype)
-    found = jac.norms(where, sketch=sketch, key=key).astype(squares.dtype) ** 2
-    squares = ema * squares + (1 - ema) * found
-    norms = jnp.sqrt(squares / debias).at[0].set(jnp.sqrt(dots[0]))
-    return _safe_divide(dots, norms * norms[0]), squares
+    norms = jnp.sqrt(squares).at[0].set(jnp.sqrt(dots[0]))
+    return jnp.clip(_safe_divide(dots, norms * norms[0]), -1, 1)
 
 
 def layer_cosines(jac: Jacobian, where: Mask | None = None) -> jax.Array:
@@ -68,5 +48,6 @@ def layer_cosines(jac: Jacobian, where: Mask | None = None) -> jax.Array:
 
 
 def _safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
-    """X / y, and 0 where y is 0."""
-    return jnp.where(y > 0, x / jnp.where(y > 0, y, 1), 0)
+    """X / y; 0 where y is 0, and NaN where it is not finite."""
+    ratio = jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y))
+    return jnp.where(jnp.isfinite(y), ratio, jnp.nan)

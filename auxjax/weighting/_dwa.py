@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._types import Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
-    check_finite,
     check_num_tasks,
+    check_positive,
     need_losses,
     weight_dtype,
 )
-from auxjax.weighting._tasks import present_rows, softmax
+from auxjax.weighting._tasks import softmax
 
 
 class DWAState(NamedTuple):
@@ -27,10 +29,11 @@ class DWAState(NamedTuple):
     steps: jax.Array  # [T] int32, losses counted in the period that runs
     total: jax.Array  # [T] float, their sum
     history: jax.Array  # [T, 2] float, means of the last two periods; 0: none yet
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_dwa(
-    num_tasks: int = 2, *, period: int = 1, temperature: float = 2.0
+    num_tasks: int = 2, *, period: int = 1, temperature: Number = 2.0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by how slowly its loss fell lately, relative to the others'.
 
@@ -75,9 +78,7 @@ def scale_by_dwa(
     """
     check_num_tasks(num_tasks)
     check_at_least("period", period, 1)
-    check_finite(temperature=temperature)
-    if not temperature > 0:
-        raise ValueError(f"`temperature` should be above 0. Found {temperature}.")
+    check_positive(temperature=temperature)
 
     def init_fn(params):
         dtype = weight_dtype(params)
@@ -88,14 +89,16 @@ def scale_by_dwa(
             history=jnp.zeros((num_tasks, 2), dtype),
         )
 
-    def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
+    def update_fn(
+        updates, state, params=None, *, present, counted, losses=None, **extra_args
+    ):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         values = need_losses(jac, "scale_by_dwa").astype(state.weights.dtype)
-        shares = softmax(_ratios(state.history) / temperature, present)
+        scaled = _ratios(state.history) / jnp.asarray(temperature, values.dtype)
+        shares = softmax(scaled, present)
         weights = jnp.sum(present.astype(shares.dtype)) * shares  # Eq. 7
 
-        counted = jnp.isfinite(values)
         steps = state.steps + counted.astype(jnp.int32)
         total = state.total + jnp.where(counted, values, jnp.zeros_like(values))
         is_over = steps >= period
@@ -109,20 +112,24 @@ def scale_by_dwa(
         )
         return jac.scale(weights).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def dwa(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def dwa(
+    num_tasks: int = 2, *, period: int = 1, temperature: Number = 2.0
+) -> optax.GradientTransformationExtraArgs:
     """Dynamic weight average: `chain(scale_by_dwa(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_dwa`: `period`, `temperature`.
+      period: how many steps make one value of a loss.
+      temperature: τ; a large one makes the weights more equal.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_dwa(num_tasks, **options), sum_tasks())
+    rows = scale_by_dwa(num_tasks, period=period, temperature=temperature)
+    return optax.chain(rows, sum_tasks())
 
 
 def _ratios(history: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ class EqualState(NamedTuple):
     """State of `scale_by_equal`."""
 
     weights: jax.Array  # [T] float, ones
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
@@ -49,7 +50,7 @@ def scale_by_equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks)
-        return jac.as_updates(), state
+        return jac.as_updates(), state._replace(nonfinite=None)
 
     return row_transform(init_fn, update_fn)
 

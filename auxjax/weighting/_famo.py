@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
+from auxjax._types import Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._build import move
+from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
-    check_finite,
+    Vector,
+    check_not_negative,
     check_num_tasks,
     need_losses,
+    vector,
     weight_dtype,
 )
 from auxjax.weighting._tasks import (
     is_positive,
     log_of,
     loss_array,
-    present_rows,
     softmax,
-    where_tasks,
 )
 
 
@@ -35,15 +34,16 @@ class FAMOState(NamedTuple):
     weights: jax.Array  # [T] float, those of the last update
     logits: jax.Array  # [T] float, ξ
     losses: jax.Array  # [T] float, of the last update; 0: none yet
-    optimizer_state: Any  # of the optimizer of ξ
+    optimizer_state: Any  # of the optimizer of ξ, one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_famo(
     num_tasks: int = 2,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    decay: float = 1e-3,
-    lower_bound: Sequence[float | int] | None = None,
+    decay: Number = 1e-3,
+    lower_bound: Vector = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by c zᵢ/Lᵢ, with z learned so that all losses fall alike.
 
@@ -106,21 +106,15 @@ def scale_by_famo(
       is `optax.clip_by_global_norm(1.0)` behind the rule; its γ is 1e-5 to 1e-2.
     """
     check_num_tasks(num_tasks)
-    check_finite(decay=decay)
-    if decay < 0:
-        raise ValueError(f"`decay` should be at least 0. Found {decay}.")
-    given = [0.0] * num_tasks if lower_bound is None else lower_bound
-    bound = np.asarray(given, dtype=np.float64)
-    if bound.shape != (num_tasks,) or not np.all(np.isfinite(bound)):
-        raise ValueError(
-            f"`lower_bound` should be {num_tasks} finite numbers, one a task. "
-            f"Found {lower_bound}."
-        )
+    check_not_negative(decay=decay)
+    bound = vector("lower_bound", lower_bound, 0.0, num_tasks)
     learn = optax.adam(0.025) if optimizer is None else optimizer
 
     def init_fn(params):
         zeros = jnp.zeros(num_tasks, weight_dtype(params))
-        return FAMOState(jnp.ones_like(zeros), zeros, zeros, learn.init(zeros))
+        return FAMOState(
+            jnp.ones_like(zeros), zeros, zeros, start_moments(learn, zeros)
+        )
 
     def close_step(state, after, present):
         """One step of ξ, from the losses before and after the step."""
@@ -128,10 +122,9 @@ def scale_by_famo(
         among = jnp.logical_and(present, known)
         fell = log_of(state.losses, among) - log_of(after, among)
         z = softmax(state.logits, among)
-        slope = z * (fell - jnp.sum(z * fell)) + decay * state.logits
-        before = (state.logits, state.optimizer_state)
-        moved = move(learn, slope, state.optimizer_state, state.logits)
-        return where_tasks(among, moved, before)
+        pull = jnp.asarray(decay, z.dtype) * state.logits
+        slope = z * (fell - jnp.sum(z * fell)) + pull
+        return move(learn, slope, state.optimizer_state, state.logits, among)
 
     def update_fn(
         updates,
@@ -146,13 +139,13 @@ def scale_by_famo(
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         dtype = state.weights.dtype
-        floor = jnp.asarray(bound, dtype)
+        floor = jnp.asarray(bound).astype(dtype)
         values = need_losses(jac, "scale_by_famo").astype(dtype) - floor
         after = values
         if next_losses is not None:
             found = loss_array("next_losses", next_losses, params, num_tasks, dtype)
             after = found - floor
-        logits, optimizer_state = close_step(state, after, present)
+        logits, optimizer_state, broken = close_step(state, after, present)
 
         usable = is_positive(values)
         # z/L over its sum: one softmax, whatever the size of the losses.
@@ -160,20 +153,31 @@ def scale_by_famo(
         weights = softmax(shares, jnp.logical_and(present, usable))
         weights = jnp.where(usable, weights, jnp.ones_like(weights))
         kept = jnp.where(usable, values, state.losses)
-        new_state = FAMOState(weights, logits, kept, optimizer_state)
+        new_state = FAMOState(weights, logits, kept, optimizer_state, nonfinite=broken)
         return jac.scale(weights).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def famo(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def famo(
+    num_tasks: int = 2,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    decay: Number = 1e-3,
+    lower_bound: Vector = None,
+) -> optax.GradientTransformationExtraArgs:
     """FAMO as an update: `chain(scale_by_famo(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_famo`.
+      optimizer: how ξ follows δ + γξ; None: `optax.adam(0.025)`.
+      decay: γ, which pulls ξ back to equal weights.
+      lower_bound: `[T]`, subtracted from the losses; None: 0.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_famo(num_tasks, **options), sum_tasks())
+    rows = scale_by_famo(
+        num_tasks, optimizer=optimizer, decay=decay, lower_bound=lower_bound
+    )
+    return optax.chain(rows, sum_tasks())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import optax
 
 from auxjax._types import Array, Float
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, is_traced
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import weight_dtype
 
@@ -21,6 +21,7 @@ class FixedState(NamedTuple):
     """State of `scale_by_fixed`."""
 
     weights: jax.Array  # [T] float
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_fixed(
@@ -48,14 +49,16 @@ def scale_by_fixed(
       >>> tx.update(grads, tx.init(jnp.zeros(2)))[0]
       Array([1. , 0.5], dtype=float32)
     """
-    values = np.asarray(weights, dtype=np.float64)
+    values: Any = weights  # an array may be traced, and another one in every step
+    if not isinstance(weights, jax.Array):
+        values = np.asarray(weights, dtype=np.float64)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"`weights` should have shape (T,). Found {values.shape}.")
-    if not np.all(np.isfinite(values)):
+    if not is_traced(values) and not np.all(np.isfinite(values)):
         raise ValueError(f"`weights` should be finite. Found {values.tolist()}.")
 
     def init_fn(params):
-        return FixedState(jnp.asarray(values, weight_dtype(params)))
+        return FixedState(jnp.asarray(values).astype(weight_dtype(params)))
 
     def update_fn(updates, state, params=None, **extra_args):
         del extra_args
@@ -65,7 +68,9 @@ def scale_by_fixed(
                 f"`weights` should have {jac.num_tasks} entries, one a task "
                 f"({', '.join(jac.names)}). Found {values.size}."
             )
-        return jac.scale(state.weights).as_updates(), state
+        if isinstance(values, jax.Array):
+            state = FixedState(values.astype(state.weights.dtype))
+        return jac.scale(state.weights).as_updates(), state._replace(nonfinite=None)
 
     return row_transform(init_fn, update_fn)
 

@@ -8,12 +8,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Float, Key, Mask
+from auxjax._types import Array, Float, Key, Mask, Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, is_traced
 from auxjax.weighting._build import row_transform
-from auxjax.weighting._checks import check_at_least, check_num_tasks, weight_dtype
-from auxjax.weighting._cosines import cosine, layer_cosines, sketched_cosine
+from auxjax.weighting._checks import (
+    check_at_least,
+    check_num_tasks,
+    is_surely_zero,
+    weight_dtype,
+)
+from auxjax.weighting._cosines import cosine, cosine_of_squares, layer_cosines
+from auxjax.weighting._tasks import relative_to_main
 
 
 class GCSState(NamedTuple):
@@ -25,10 +31,12 @@ class GCSState(NamedTuple):
     cosines: Any  # [T] float, debiased; None where only signs are needed
     squares: Any  # with `sketch`: [T] float, moving average of ‖∇Lᵢ‖²; else None
     key: Any  # with `sketch`: of its random directions; else None
+    steps: Any  # [T] int32, how many cosines each average holds; else None
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def gcs_weights(
-    cosines: Float[Array, " T"], *, weighted: bool = False, threshold: float = 0.0
+    cosines: Float[Array, " T"], *, weighted: bool = False, threshold: Number = 0.0
 ) -> Float[Array, " T"]:
     r"""The gate: from cosines with the main gradient to weights.
 
@@ -51,8 +59,8 @@ def gcs_weights(
 
 def scale_by_gcs(
     weighted: bool = False,
-    threshold: float = 0.0,
-    ema: float = 0.0,
+    threshold: Number = 0.0,
+    ema: Number = 0.0,
     per_layer: bool = False,
     where: Mask | None = None,
     *,
@@ -123,18 +131,9 @@ def scale_by_gcs(
       steps (decay 0.999); here it is debiased.
     """
     check_num_tasks(num_tasks)
-    if not -1.0 <= threshold <= 1.0:
-        raise ValueError(f"`threshold` should be in [-1, 1]. Found {threshold}.")
-    if not 0.0 <= ema < 1.0:
-        raise ValueError(f"`ema` should be in [0, 1). Found {ema}.")
-    if sketch is not None:
-        check_at_least("sketch", sketch, 1)
-        if not ema or per_layer:
-            raise ValueError(
-                "`sketch` should be given with `ema` above 0 and `per_layer=False`. "
-                f"Found {ema} and {per_layer}."
-            )
-    sign_is_enough = not (weighted or threshold or ema or per_layer)
+    _check(threshold, ema, per_layer, sketch)
+    is_plain = is_surely_zero(threshold) and is_surely_zero(ema)
+    sign_is_enough = is_plain and not (weighted or per_layer)
 
     def init_fn(params):
         dtype = weight_dtype(params)
@@ -146,34 +145,64 @@ def scale_by_gcs(
             cosines=None if sign_is_enough else zeros,
             squares=None if sketch is None else zeros,
             key=None if sketch is None else _first_key(key),
+            steps=None if sign_is_enough else jnp.zeros(num_tasks, jnp.int32),
         )
 
-    def update_fn(updates, state, params=None, **extra_args):
+    def averages(state, found, squares, among):
+        """What is averaged, for the tasks `among` one step on, and the cosines."""
+        steps = state.steps + among.astype(jnp.int32)
+        decay = jnp.asarray(ema).astype(found.dtype)
+
+        def follow(old, new):
+            return jnp.where(among, decay * old + (1 - decay) * new, old)
+
+        debias = 1 - decay ** steps.astype(found.dtype)
+        debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
+        if squares is not None:
+            squares = follow(state.squares, squares)
+            found = cosine_of_squares(found, squares / debias)
+        average = follow(state.average, found)
+        return {
+            "average": average,
+            "cosines": average / debias,
+            "squares": squares,
+            "steps": steps,
+        }
+
+    def update_fn(updates, state, params=None, *, counted, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks)
         if num_tasks == 2 or per_layer:
             jac = jac.materialize()  # two rows are less than what follows
         mask = jac.shared_mask() if where is None else where
         dtype = state.weights.dtype
-        count = state.count + 1
-        average = cosines = None
-        squares, new_key = state.squares, state.key
-        if sign_is_enough:
-            gated = jac.gramian_row(0, mask).astype(dtype)
+        squares, new_key = None, state.key
+        if sketch is not None:
+            found = jac.gramian_row(0, mask).astype(dtype)
+            new_key, own = jax.random.split(state.key)
+            squares = jac.norms(mask, sketch=sketch, key=own).astype(dtype) ** 2
+        elif sign_is_enough:
+            found = jac.gramian_row(0, mask).astype(dtype)
         else:
-            debias = 1 - ema ** count.astype(dtype)
-            if sketch is not None:
-                new_key, own = jax.random.split(state.key)
-                found, squares = sketched_cosine(
-                    jac, mask, state.squares, ema, debias, sketch, own
-                )
-            else:
-                find = layer_cosines if per_layer else cosine
-                found = find(jac, mask).astype(dtype)
-            average = ema * state.average + (1 - ema) * found
-            gated = cosines = average / debias
-        weights = gcs_weights(gated, weighted=weighted, threshold=threshold)
-        new_state = GCSState(count, weights, average, cosines, squares, new_key)
+            find = layer_cosines if per_layer else cosine
+            found = find(jac, mask).astype(dtype)
+        both = found if squares is None else found + squares
+        among, broken = relative_to_main(counted, both)
+        kept, gated = {}, found
+        if not sign_is_enough:
+            kept = averages(state, found, squares, among)
+            gated = kept["cosines"]
+        gates = gcs_weights(
+            gated, weighted=weighted, threshold=jnp.asarray(threshold).astype(dtype)
+        )
+        weights = jnp.where(among, gates, state.weights)
+        new_state = state._replace(
+            count=state.count + 1,
+            weights=weights,
+            key=new_key,
+            nonfinite=broken,
+            **kept,
+        )
         return jac.scale(weights, mask).as_updates(), new_state
 
     return row_transform(init_fn, update_fn)
@@ -181,8 +210,8 @@ def scale_by_gcs(
 
 def gcs(
     weighted: bool = False,
-    threshold: float = 0.0,
-    ema: float = 0.0,
+    threshold: Number = 0.0,
+    ema: Number = 0.0,
     per_layer: bool = False,
     where: Mask | None = None,
     *,
@@ -219,6 +248,21 @@ def gcs(
         key=key,
     )
     return optax.chain(rows, sum_tasks())
+
+
+def _check(threshold: Any, ema: Any, per_layer: bool, sketch: int | None) -> None:
+    """A ValueError for what cannot be; traced numbers are let through."""
+    if not is_traced(threshold) and not -1.0 <= threshold <= 1.0:
+        raise ValueError(f"`threshold` should be in [-1, 1]. Found {threshold}.")
+    if not is_traced(ema) and not 0.0 <= ema < 1.0:
+        raise ValueError(f"`ema` should be in [0, 1). Found {ema}.")
+    if sketch is not None:
+        check_at_least("sketch", sketch, 1)
+        if is_surely_zero(ema) or per_layer:
+            raise ValueError(
+                "`sketch` should be given with `ema` above 0 and `per_layer=False`. "
+                f"Found {ema} and {per_layer}."
+            )
 
 
 def _first_key(key: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,16 @@ import optax
 
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, need_losses, weight_dtype
-from auxjax.weighting._tasks import is_positive, log_of, mean, present_rows
+from auxjax.weighting._tasks import is_positive, log_of, mean
 
 
 class GLSState(NamedTuple):
     """State of `scale_by_gls`."""
 
     weights: jax.Array  # [T] float, those of the last update
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_gls(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
@@ -73,7 +75,7 @@ def scale_by_gls(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
         weights = jnp.where(among, weights, jnp.ones_like(weights))
         return jac.scale(weights).as_updates(), GLSState(weights)
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def gls(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:

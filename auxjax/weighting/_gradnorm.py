@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
-from auxjax._types import Array, Key, Mask
+from auxjax._types import Array, Key, Mask, Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import Jacobian, as_jacobian
-from auxjax.weighting._build import move
+from auxjax.jacobian import Jacobian, as_jacobian, is_traced
+from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
+    Vector,
     check_at_least,
     check_finite,
     check_num_tasks,
     need_losses,
+    vector,
     weight_dtype,
 )
-from auxjax.weighting._tasks import is_positive, mean, present_rows, where_tasks
+from auxjax.weighting._tasks import is_positive, mean
 
 
 class GradNormState(NamedTuple):
@@ -31,16 +31,17 @@ class GradNormState(NamedTuple):
     weights: jax.Array  # [T] float, w, those of the next step; they sum to T
     norms: jax.Array  # [T] float, ‖∇Lᵢ‖ of the last update, unweighted
     initial_losses: jax.Array  # [T] float, Lᵢ(0); 0: none yet
-    optimizer_state: Any  # of the optimizer of w
+    optimizer_state: Any  # of the optimizer of w, one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_gradnorm(
     num_tasks: int = 2,
     *,
-    alpha: float = 1.5,
+    alpha: Number = 1.5,
     optimizer: optax.GradientTransformation | None = None,
     where: Mask | None = None,
-    initial_losses: Sequence[float | int] | None = None,
+    initial_losses: Vector = None,
     sketch: int | None = None,
     key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -99,14 +100,12 @@ def scale_by_gradnorm(
     check_finite(alpha=alpha)
     if sketch is not None:
         check_at_least("sketch", sketch, 1)
-    first = np.zeros(num_tasks)
-    if initial_losses is not None:
-        first = np.asarray(initial_losses, dtype=np.float64)
-        if first.shape != (num_tasks,) or not np.all(first > 0):
-            raise ValueError(
-                f"`initial_losses` should be {num_tasks} numbers above 0, one a task. "
-                f"Found {initial_losses}."
-            )
+    first = vector("initial_losses", initial_losses, 0.0, num_tasks)
+    if initial_losses is not None and not (is_traced(first) or (first > 0).all()):
+        raise ValueError(
+            f"`initial_losses` should be {num_tasks} numbers above 0, one a task. "
+            f"Found {initial_losses}."
+        )
     learn = optax.adam(0.025) if optimizer is None else optimizer
 
     def init_fn(params):
@@ -116,8 +115,8 @@ def scale_by_gradnorm(
             count=jnp.zeros((), jnp.int32),
             weights=ones,
             norms=jnp.zeros_like(ones),
-            initial_losses=jnp.asarray(first, dtype),
-            optimizer_state=learn.init(ones),
+            initial_losses=jnp.asarray(first).astype(dtype),
+            optimizer_state=start_moments(learn, ones),
         )
 
     def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
@@ -136,38 +135,60 @@ def scale_by_gradnorm(
         start = jnp.where(usable, start, state.initial_losses)
         ratios = values / jnp.where(usable, start, jnp.ones_like(start))
         rates = jnp.where(among, ratios / mean(ratios, among), jnp.ones_like(ratios))
-        target = mean(w * norms, among) * rates**alpha  # Eq. 1
-        slope = jnp.where(among, norms * jnp.sign(w * norms - target), 0)  # Eq. 2
+        target = mean(w * norms, among) * rates ** jnp.asarray(alpha, dtype)  # Eq. 1
+        slope = norms * jnp.sign(w * norms - target)  # Eq. 2
 
-        moved, optimizer_state = move(learn, slope, state.optimizer_state, w)
-        before = (w, state.optimizer_state)
+        moved, optimizer_state, broken = move(
+            learn, slope, state.optimizer_state, w, among
+        )
         moved = _rescale(jnp.maximum(moved, 0), w, among)
-        weights, optimizer_state = where_tasks(among, (moved, optimizer_state), before)
         new_state = GradNormState(
             count=state.count + 1,
-            weights=weights,
+            weights=jnp.where(among, moved, w),
             norms=jnp.where(usable, norms, state.norms),
             initial_losses=start,
             optimizer_state=optimizer_state,
+            nonfinite=jnp.logical_or(broken, ~jnp.isfinite(norms)),
         )
         return jac.scale(w).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
 def gradnorm(
-    num_tasks: int = 2, **options: Any
+    num_tasks: int = 2,
+    *,
+    alpha: Number = 1.5,
+    optimizer: optax.GradientTransformation | None = None,
+    where: Mask | None = None,
+    initial_losses: Vector = None,
+    sketch: int | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """GradNorm as an update: `chain(scale_by_gradnorm(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_gradnorm`.
+      alpha: how strongly the tasks are pulled to one training rate.
+      optimizer: how w follows its gradient; None: `optax.adam(0.025)`.
+      where: the parameters whose gradients are compared; None: the shared ones.
+      initial_losses: Lᵢ(0) `[T]`; None: those of the first update.
+      sketch: estimate the norms by so many tangent passes; None: exact.
+      key: of the sketches; None: `jax.random.key(0)`.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_gradnorm(num_tasks, **options), sum_tasks())
+    rows = scale_by_gradnorm(
+        num_tasks,
+        alpha=alpha,
+        optimizer=optimizer,
+        where=where,
+        initial_losses=initial_losses,
+        sketch=sketch,
+        key=key,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
 def _norms(jac: Jacobian, where, sketch, key, count) -> jax.Array:

@@ -27,32 +27,59 @@ def start_history(
 
 
 def push_history(
-    history: History, jac: Jacobian, where: Mask | None, count: Any
-) -> History:
-    """Overwrites the oldest entry with the present rows."""
+    history: History,
+    jac: Jacobian,
+    where: Mask | None,
+    pushed: jax.Array,
+    among: jax.Array,
+) -> tuple[History, jax.Array, jax.Array]:
+    """Overwrites the oldest row of each task that is there and finite.
+
+    Args:
+      history: the window.
+      jac: whose rows are pushed.
+      where: the leaves that count.
+      pushed: `[T]`, how many rows each task has pushed so far.
+      among: `[T]` (bool), the tasks that are there.
+
+    Returns:
+      The window, the new counts, and `[T]` bools: whose rows are finite.
+    """
     rows = jac.rows()
     first = jax.tree.map(lambda x: x[0], rows)
     leaves = masked_leaves(rows, first, where)
-    return [
-        old.at[count % old.shape[0]].set(new)
-        for old, new in zip(history, leaves, strict=True)
-    ]
+    tasks = jnp.arange(pushed.shape[0])
+    finite = jnp.ones(pushed.shape, bool)
+    for leaf in leaves:
+        flat = leaf.reshape(pushed.shape[0], -1)
+        finite = jnp.logical_and(finite, jnp.all(jnp.isfinite(flat), axis=1))
+    among = jnp.logical_and(among, finite)
+
+    def push(old, new):
+        place = (pushed % old.shape[0], tasks)
+        column = among.reshape((-1,) + (1,) * (new.ndim - 1))
+        return old.at[place].set(jnp.where(column, new, old[place]))
+
+    pushed_now = pushed + among.astype(pushed.dtype)
+    pairs = zip(history, leaves, strict=True)
+    return [push(old, new) for old, new in pairs], pushed_now, finite
 
 
 def mean_of_history(
-    history: History, count: Any, num_tasks: int, dtype: Any
+    history: History, pushed: jax.Array, num_tasks: int, dtype: Any
 ) -> jax.Array:
     """Inner products `[T]` of the mean gradients with the main task's mean gradient.
 
     Args:
       history: the window.
-      count: how many rows were ever pushed.
+      pushed: `[T]`, how many rows each task has ever pushed.
       num_tasks: T.
       dtype: of the result.
     """
     total = jnp.zeros(num_tasks, dtype)
     for rows in history:
-        filled = jnp.minimum(count, rows.shape[0]).astype(dtype)
-        mean = jnp.sum(rows.astype(dtype), axis=0) / filled
+        filled = jnp.clip(pushed, 1, rows.shape[0]).astype(dtype)
+        column = filled.reshape((-1,) + (1,) * (rows.ndim - 2))
+        mean = jnp.sum(rows.astype(dtype), axis=0) / column
         total += jnp.sum(mean * mean[:1], axis=tuple(range(1, mean.ndim)))
     return total

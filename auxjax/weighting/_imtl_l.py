@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._types import Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._build import move
+from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_finite,
     check_num_tasks,
     need_losses,
     weight_dtype,
 )
-from auxjax.weighting._tasks import is_positive, present_rows, where_tasks
+from auxjax.weighting._tasks import is_positive
 
 
 class IMTLLState(NamedTuple):
@@ -25,14 +26,15 @@ class IMTLLState(NamedTuple):
 
     weights: jax.Array  # [T] float, exp(s), those of the next step
     log_scale: jax.Array  # [T] float, s
-    optimizer_state: Any  # of the optimizer of s
+    optimizer_state: Any  # of the optimizer of s, one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_imtl_l(
     num_tasks: int = 2,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    init_log_scale: float = 0.0,
+    init_log_scale: Number = 0.0,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by exp(sᵢ), with s learned beside the network.
 
@@ -84,31 +86,40 @@ def scale_by_imtl_l(
 
     def init_fn(params):
         start = jnp.full(num_tasks, init_log_scale, weight_dtype(params))
-        return IMTLLState(jnp.exp(start), start, learn.init(start))
+        return IMTLLState(jnp.exp(start), start, start_moments(learn, start))
 
     def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         values = need_losses(jac, "scale_by_imtl_l").astype(state.weights.dtype)
         among = jnp.logical_and(present, is_positive(values))
-        before = (state.log_scale, state.optimizer_state)
         slope = state.weights * jnp.where(among, values, jnp.ones_like(values)) - 1
-        after = move(learn, slope, state.optimizer_state, state.log_scale)
-        s, optimizer_state = where_tasks(among, after, before)
-        new_state = IMTLLState(jnp.exp(s), s, optimizer_state)
+        s, optimizer_state, broken = move(
+            learn, slope, state.optimizer_state, state.log_scale, among
+        )
+        new_state = IMTLLState(jnp.exp(s), s, optimizer_state, nonfinite=broken)
         return jac.scale(state.weights).as_updates(), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def imtl_l(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def imtl_l(
+    num_tasks: int = 2,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    init_log_scale: Number = 0.0,
+) -> optax.GradientTransformationExtraArgs:
     """IMTL-L: `chain(scale_by_imtl_l(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_imtl_l`.
+      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
+      init_log_scale: s at the start.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_imtl_l(num_tasks, **options), sum_tasks())
+    rows = scale_by_imtl_l(
+        num_tasks, optimizer=optimizer, init_log_scale=init_log_scale
+    )
+    return optax.chain(rows, sum_tasks())

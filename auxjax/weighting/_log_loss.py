@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from auxjax._types import Number
 from auxjax.jacobian import as_jacobian
 from auxjax.weighting._build import row_transform
-from auxjax.weighting._checks import check_task_indices, need_losses
+from auxjax.weighting._checks import check_not_negative, check_task_indices, need_losses
+from auxjax.weighting._tasks import is_positive
+
+
+class LogLossState(NamedTuple):
+    """State of `scale_by_log_loss`, which knows no number of tasks."""
+
+    nonfinite: jax.Array  # [] int32, losses that were not finite, of all tasks
 
 
 def scale_by_log_loss(
-    tasks: str | Sequence[int] = "all", *, offset: float = 0.0
+    tasks: str | Sequence[int] = "all", *, offset: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by 1/Lᵢ, which makes it ∇ log Lᵢ = ∇Lᵢ / Lᵢ.
 
@@ -62,21 +72,25 @@ def scale_by_log_loss(
             '`tasks` should be "all", "auxiliary" or a sequence of indices. '
             f"Found {tasks!r}."
         )
-    if offset < 0:
-        raise ValueError(f"`offset` should be at least 0. Found {offset}.")
+    check_not_negative(offset=offset)
 
     def init_fn(params):
         del params
-        return optax.EmptyState()
+        return LogLossState(jnp.zeros((), jnp.int32))
 
-    def update_fn(updates, state, params=None, *, losses=None, **extra_args):
+    def update_fn(
+        updates, state, params=None, *, present, counted, losses=None, **extra_args
+    ):
         del extra_args
         jac = as_jacobian(updates, params, losses=losses)
-        values = need_losses(jac, "scale_by_log_loss") + offset
+        values = need_losses(jac, "scale_by_log_loss")
+        values = values + jnp.asarray(offset).astype(values.dtype)
         chosen = _chosen(tasks, jac.num_tasks)
-        usable = jnp.logical_and(chosen, values > 0)
+        usable = jnp.logical_and(chosen, is_positive(values))
         scale = jnp.where(usable, 1.0 / jnp.where(usable, values, 1.0), 1.0)
-        return jac.scale(scale).as_updates(), state
+        broken = jnp.sum(jnp.logical_and(present, ~counted), dtype=jnp.int32)
+        new_state = LogLossState(state.nonfinite + broken)
+        return jac.scale(scale).as_updates(), new_state
 
     return row_transform(init_fn, update_fn)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from auxjax._types import Gradient, Params
+from auxjax._types import Gradient, Number, Params
 from auxjax.jacobian import Jacobian, TaskJacobian, task_jacobian
-from auxjax.weighting._checks import check_at_least, check_finite
+from auxjax.weighting._checks import check_at_least, check_not_negative, check_positive
 
 
 def main_gradient(
@@ -65,18 +65,15 @@ def need_losses_elsewhere(rule: str, jac: Jacobian) -> TaskJacobian:
 
 
 def check_implicit(
-    every: int, solver: str, num_terms: int, step_size: float, damping: float
+    every: int, solver: str, num_terms: int, step_size: Number, damping: Number
 ) -> dict[str, Any]:
     """What `implicit_meta_gradient` is given, checked before the first step."""
     check_at_least("every", every, 1)
     check_at_least("num_terms", num_terms, 1)
-    check_finite(step_size=step_size, damping=damping)
     if solver not in ("neumann", "cg"):
         raise ValueError(f'`solver` should be "neumann" or "cg". Found {solver!r}.')
-    if not step_size > 0:
-        raise ValueError(f"`step_size` should be above 0. Found {step_size}.")
-    if damping < 0:
-        raise ValueError(f"`damping` should be at least 0. Found {damping}.")
+    check_positive(step_size=step_size)
+    check_not_negative(damping=damping)
     return {
         "solver": solver,
         "num_terms": num_terms,

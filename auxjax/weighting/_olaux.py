@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Mask
+from auxjax._types import Mask, Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import Jacobian, as_jacobian
 from auxjax.weighting._build import row_transform
@@ -20,6 +20,7 @@ from auxjax.weighting._checks import (
     weight_dtype,
 )
 from auxjax.weighting._history import mean_of_history, push_history, start_history
+from auxjax.weighting._tasks import relative_to_main
 
 
 class OLAuxState(NamedTuple):
@@ -27,17 +28,20 @@ class OLAuxState(NamedTuple):
 
     count: jax.Array  # [] int32, updates made
     weights: jax.Array  # [T] float; the main task's is 1
-    statistic: jax.Array  # [T] float, Σ ⟨∇L_main, ∇Lᵢ⟩ since weights last changed
+    statistic: jax.Array  # [T] float, Σ ⟨∇L_main, ∇Lᵢ⟩ since its weight last changed
+    steps: jax.Array  # [T] int32, of how many steps that is
     history: Any  # with `smoothing`: list of [smoothing, T, *param]; else empty
+    pushed: Any  # with `smoothing`: [T] int32, rows ever put there; else None
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_olaux(
     n: int = 5,
     num_tasks: int = 2,
-    learning_rate: float | Callable[[Any], Any] = 5e-3,
+    learning_rate: Number | Callable[[Any], Any] = 5e-3,
     *,
-    init_weight: float = 1.0,
-    step_size: float = 1.0,
+    init_weight: Number = 1.0,
+    step_size: Number = 1.0,
     statistic: str = "n_step",
     clip_at_zero: bool = False,
     smoothing: int = 1,
@@ -139,51 +143,58 @@ def scale_by_olaux(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.full(num_tasks, init_weight, dtype).at[0].set(1),
             statistic=jnp.zeros(num_tasks, dtype),
+            steps=jnp.zeros(num_tasks, jnp.int32),
             history=history,
+            pushed=None if smoothing == 1 else jnp.zeros(num_tasks, jnp.int32),
         )
 
     def update_fn(
-        updates, state, params=None, *, losses=None, statistic_jacobian=None, **extra
+        updates, state, params=None, *, counted, statistic_jacobian=None, **extra
     ):
-        del extra
         if statistic_jacobian is not None:
             _check_it_counts(statistic, smoothing)
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        jac = as_jacobian(
+            updates, params, num_tasks=num_tasks, losses=extra.get("losses")
+        )
         if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
             jac = jac.materialize()  # two rows are less than what follows
-        count = state.count + 1
-        is_last = count % n == 0
-        history = state.history
-        dtype = state.weights.dtype
+        history, pushed, dtype = state.history, state.pushed, state.weights.dtype
+        is_last = state.steps + 1 >= n  # of those n steps that a task is there
 
         if smoothing > 1:
-            history = push_history(history, jac, where, state.count)
-            dots = mean_of_history(history, count, num_tasks, dtype)
+            history, pushed, finite = push_history(history, jac, where, pushed, counted)
+            dots = mean_of_history(history, pushed, num_tasks, dtype)
+            dots = jnp.where(finite, dots, jnp.nan)
         elif statistic == "n_step":
             dots = jac.gramian_row(0, where).astype(dtype)
         else:
             dots = jax.lax.cond(
-                is_last,
+                jnp.any(jnp.logical_and(is_last, counted)[1:]) & counted[0],
                 lambda: _inner_products_of(
                     statistic_jacobian, jac, num_tasks, where
                 ).astype(dtype),
                 lambda: jnp.zeros(num_tasks, dtype),
             )
-        if statistic == "last_step":
-            total = jnp.where(is_last, dots, jnp.zeros_like(dots))
-        else:
-            total = state.statistic + dots
+        among, broken = relative_to_main(counted, dots)
+        is_last = jnp.logical_and(is_last, among)
+        total = dots
+        if statistic == "n_step":
+            total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
 
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        moved = state.weights + jnp.asarray(rate * step_size, dtype) * total  # Eq. 6
+        rate = jnp.asarray(rate).astype(dtype) * jnp.asarray(step_size).astype(dtype)
+        moved = state.weights + rate * total  # Eq. 6
         if clip_at_zero:
             moved = jnp.maximum(moved, 0.0)
-        weights = jnp.where(is_last, moved, state.weights).at[0].set(1)
+        steps = state.steps + among.astype(jnp.int32)
         new_state = OLAuxState(
-            count=count,
-            weights=weights,
-            statistic=jnp.where(is_last, jnp.zeros_like(total), total),
+            count=state.count + 1,
+            weights=jnp.where(is_last, moved, state.weights).at[0].set(1),
+            statistic=_unless(jnp.logical_or(is_last, statistic == "last_step"), total),
+            steps=_unless(is_last, steps),
             history=history,
+            pushed=pushed,
+            nonfinite=broken,
         )
         # The step itself is made with the weights of before (Algorithm 1).
         return jac.scale(state.weights).as_updates(), new_state
@@ -194,8 +205,14 @@ def scale_by_olaux(
 def olaux(
     n: int = 5,
     num_tasks: int = 2,
-    learning_rate: float | Callable[[Any], Any] = 5e-3,
-    **options: Any,
+    learning_rate: Number | Callable[[Any], Any] = 5e-3,
+    *,
+    init_weight: Number = 1.0,
+    step_size: Number = 1.0,
+    statistic: str = "n_step",
+    clip_at_zero: bool = False,
+    smoothing: int = 1,
+    where: Mask | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """OL-AUX as an update: `optax.chain(scale_by_olaux(...), sum_tasks())`.
 
@@ -203,7 +220,12 @@ def olaux(
       n: the horizon N, in steps.
       num_tasks: T, main task included; 2 is one auxiliary task.
       learning_rate: β, the step size of the weights.
-      **options: the other arguments of `scale_by_olaux`.
+      init_weight: the auxiliary weights at the start.
+      step_size: α; only βα matters.
+      statistic: `"n_step"` or `"last_step"`.
+      clip_at_zero: keep the weights at or above 0.
+      smoothing: of the gradients, over so many steps.
+      where: the leaves whose inner products count; None: all.
 
     Returns:
       An aggregating transformation, Jacobian → gradient. Price: two backward passes
@@ -212,9 +234,23 @@ def olaux(
     Raises:
       ValueError: as `scale_by_olaux`.
     """
-    return optax.chain(
-        scale_by_olaux(n, num_tasks, learning_rate, **options), sum_tasks()
+    rows = scale_by_olaux(
+        n,
+        num_tasks,
+        learning_rate,
+        init_weight=init_weight,
+        step_size=step_size,
+        statistic=statistic,
+        clip_at_zero=clip_at_zero,
+        smoothing=smoothing,
+        where=where,
     )
+    return optax.chain(rows, sum_tasks())
+
+
+def _unless(over: jax.Array, values: jax.Array) -> jax.Array:
+    """The values, and 0 for tasks whose n steps are over."""
+    return jnp.where(over, jnp.zeros_like(values), values)
 
 
 def _check_it_counts(statistic: str, smoothing: int) -> None:

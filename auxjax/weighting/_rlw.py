@@ -11,8 +11,9 @@ import optax
 from auxjax._types import Array, Key
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, weight_dtype
-from auxjax.weighting._tasks import present_rows, softmax
+from auxjax.weighting._tasks import softmax
 
 
 class RLWState(NamedTuple):
@@ -20,6 +21,7 @@ class RLWState(NamedTuple):
 
     count: jax.Array  # [] int32, updates made
     weights: jax.Array  # [T] float, those of the last update
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_rlw(
@@ -92,17 +94,24 @@ def scale_by_rlw(
         weights = softmax(logits, present)
         return jac.scale(weights).as_updates(), RLWState(state.count + 1, weights)
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def rlw(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def rlw(
+    num_tasks: int = 2,
+    *,
+    distribution: str = "normal",
+    key: Key[Array, ""] | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """Random loss weighting: `chain(scale_by_rlw(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_rlw`: `distribution`, `key`.
+      distribution: `"normal"` or `"dirichlet"`.
+      key: of the draws; None: `jax.random.key(0)`.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_rlw(num_tasks, **options), sum_tasks())
+    rows = scale_by_rlw(num_tasks, distribution=distribution, key=key)
+    return optax.chain(rows, sum_tasks())

@@ -12,18 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import Array, Float, Params
+from auxjax._types import Array, Float, Number, Params
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import Jacobian, TaskJacobian, as_jacobian, task_jacobian
-from auxjax.weighting._checks import check_finite, check_num_tasks, weight_dtype
+from auxjax.jacobian import (
+    Jacobian,
+    TaskJacobian,
+    apply_updates,
+    as_jacobian,
+    task_jacobian,
+)
+from auxjax.weighting._build import row_transform
+from auxjax.weighting._checks import (
+    check_not_negative,
+    check_num_tasks,
+    is_surely_zero,
+    weight_dtype,
+)
 from auxjax.weighting._meta_loss import main_gradient
-from auxjax.weighting._tasks import present_rows
 
 
 class SLGradState(NamedTuple):
     """State of `scale_by_slgrad`."""
 
     weights: jax.Array  # [T] float, Σ over its samples of a task's weights; sum to 1
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def slgrad_weights(inner_products: Float[Array, ...]) -> Float[Array, ...]:
@@ -45,7 +57,7 @@ def slgrad_weights(inner_products: Float[Array, ...]) -> Float[Array, ...]:
 
 
 def scale_by_slgrad(
-    num_tasks: int = 2, *, lookahead: float = 0.0
+    num_tasks: int = 2, *, lookahead: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
     r"""Weighs every sample of every task by what it does for the main task.
 
@@ -105,9 +117,7 @@ def scale_by_slgrad(
       derivation.
     """
     check_num_tasks(num_tasks)
-    check_finite(lookahead=lookahead)
-    if lookahead < 0:
-        raise ValueError(f"`lookahead` should be at least 0. Found {lookahead}.")
+    check_not_negative(lookahead=lookahead)
 
     def init_fn(params):
         return SLGradState(jnp.ones(num_tasks, weight_dtype(params)))
@@ -118,6 +128,7 @@ def scale_by_slgrad(
         params=None,
         *,
         present,
+        task_mask,
         losses=None,
         sample_losses=None,
         meta_losses=None,
@@ -126,39 +137,45 @@ def scale_by_slgrad(
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         ahead = params
-        if lookahead and params is not None:
-            step = jac.vjp(jnp.full(num_tasks, -lookahead / num_tasks))
-            ahead = optax.apply_updates(params, step)
+        if not is_surely_zero(lookahead) and params is not None:
+            step = jac.vjp(-jnp.full(num_tasks, lookahead) / num_tasks)
+            ahead = apply_updates(params, step)
         d = main_gradient("scale_by_slgrad", meta_losses, ahead, jac)
 
-        flat, sizes = _flat_losses(sample_losses, params, jac)
-        dots = task_jacobian(flat, params).jvp(d)  # [T·B]
+        parts, sizes = _parts(sample_losses, params, jac)
+        flat = task_jacobian(lambda p: jnp.concatenate(parts(p)), params)
+        dots = flat.jvp(d)  # [T·B]
         owner = np.repeat(np.arange(num_tasks), sizes)
         w = slgrad_weights(jnp.where(present[owner], dots, jnp.zeros_like(dots)))
         shares = jnp.stack([jnp.sum(part) for part in _by_task(w, sizes)])
-        new_state = SLGradState(shares.astype(state.weights.dtype))
-        return _weighted(flat, sizes, params, w, jac), new_state
+        broken = [jnp.any(~jnp.isfinite(part)) for part in _by_task(dots, sizes)]
+        new_state = SLGradState(
+            shares.astype(state.weights.dtype), nonfinite=jnp.stack(broken)
+        )
+        return _weighted(parts, _by_task(w, sizes), params, jac, task_mask), new_state
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def slgrad(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def slgrad(
+    num_tasks: int = 2, *, lookahead: Number = 0.0
+) -> optax.GradientTransformationExtraArgs:
     """SLGrad as an update: `chain(scale_by_slgrad(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_slgrad`.
+      lookahead: η, the step to where the validation gradient is taken.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_slgrad(num_tasks, **options), sum_tasks())
+    return optax.chain(scale_by_slgrad(num_tasks, lookahead=lookahead), sum_tasks())
 
 
-def _flat_losses(
+def _parts(
     sample_losses: Any, params: Params, jac: Jacobian
-) -> tuple[Callable[[Params], jax.Array], list[int]]:
-    """All samples' losses as one array, task after task; how many each task has."""
+) -> tuple[Callable[[Params], list[jax.Array]], list[int]]:
+    """Each task's samples' losses as one flat array; how many each task has."""
     if not callable(sample_losses):
         raise ValueError(
             "`scale_by_slgrad` needs the losses of single samples. Pass "
@@ -177,10 +194,10 @@ def _flat_losses(
             )
         return [found[name] for name in jac.names]  # `jit` sorts the keys of a dict
 
-    def flat(p):
-        parts = by_task(p)
-        dtype = weight_dtype(parts)
-        return jnp.concatenate([x.reshape(-1).astype(dtype) for x in parts])
+    def parts(p):
+        found = by_task(p)
+        dtype = weight_dtype(found)
+        return [x.reshape(-1).astype(dtype) for x in found]
 
     shapes = [x.shape for x in jax.eval_shape(by_task, params)]
     if len(shapes) != jac.num_tasks:
@@ -188,7 +205,7 @@ def _flat_losses(
             f"`sample_losses` should return the losses of {jac.num_tasks} tasks. "
             f"Found {len(shapes)}."
         )
-    return flat, [math.prod(shape) for shape in shapes]
+    return parts, [math.prod(shape) for shape in shapes]
 
 
 def _by_task(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
@@ -197,18 +214,21 @@ def _by_task(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
 
 
 def _weighted(
-    flat: Callable, sizes: Sequence[int], params: Params, w: jax.Array, jac: Jacobian
+    parts: Callable, weights: list[jax.Array], params: Params, jac: Jacobian, mask: Any
 ) -> Any:
     """The Jacobian of Σᵢ w_ti ℓ_ti, a row a task; its losses stay the plain ones.
 
-    Under `jit` its forward pass is the one that the tangent pass took.
+    Under `jit` its forward pass is the one that the tangent pass took. The tasks are
+    outputs of their own, so that an absent one leaves no trace.
     """
 
-    def losses(p, w):
-        parts = _by_task(w * flat(p), sizes)
-        return {n: jnp.sum(x) for n, x in zip(jac.names, parts, strict=True)}
+    def losses(p, weights):
+        own = zip(jac.names, weights, parts(p), strict=True)
+        return {name: jnp.sum(w * x) for name, w, x in own}
 
-    weighted = task_jacobian(losses, params, w)
+    weighted = task_jacobian(losses, params, weights)
+    if mask is not None:
+        weighted = weighted.mask(mask)
     if isinstance(jac, TaskJacobian):
         return dataclasses.replace(weighted, losses=jac.losses, aux=jac.aux)
     return weighted.rows()

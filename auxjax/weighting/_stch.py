@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -10,19 +9,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import Array, Float
+from auxjax._types import Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, is_traced
+from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
+    Vector,
     check_at_least,
-    check_finite,
     check_num_tasks,
+    check_positive,
     need_losses,
+    vector,
     weight_dtype,
 )
-from auxjax.weighting._tasks import is_positive, log_of, present_rows, softmax
-
-Vector = Sequence[float | int] | Float[Array, " T"] | np.ndarray | None
+from auxjax.weighting._tasks import is_positive, log_of, softmax
 
 
 class STCHState(NamedTuple):
@@ -31,12 +31,13 @@ class STCHState(NamedTuple):
     weights: jax.Array  # [T] float, those of the last update
     steps: jax.Array  # [T] int32, steps of the warm-up made
     nadir: jax.Array  # [T] float, given or measured; ideal + 1 where there is none
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_stch(
     num_tasks: int = 2,
     *,
-    mu: float = 1.0,
+    mu: Number = 1.0,
     preference: Vector = None,
     ideal: Vector = None,
     nadir: Vector = None,
@@ -102,15 +103,13 @@ def scale_by_stch(
       | λ | on the simplex | 1 each, all times T | 1/T each |
     """
     check_num_tasks(num_tasks)
-    check_finite(mu=mu)
-    if not mu > 0:
-        raise ValueError(f"`mu` should be above 0. Found {mu}.")
-    wishes = _vector("preference", preference, 1 / num_tasks, num_tasks)
-    if np.any(wishes < 0):
+    check_positive(mu=mu)
+    wishes = vector("preference", preference, 1 / num_tasks, num_tasks)
+    if not is_traced(preference) and np.any(wishes < 0):
         raise ValueError(f"`preference` should be at least 0. Found {preference}.")
-    best = _vector("ideal", ideal, 0.0, num_tasks)
-    worst = best + 1 if nadir is None else _vector("nadir", nadir, 0.0, num_tasks)
-    if not np.all(worst > best):
+    best = vector("ideal", ideal, 0.0, num_tasks)
+    worst = best + 1 if nadir is None else vector("nadir", nadir, 0.0, num_tasks)
+    if not is_traced((ideal, nadir)) and not np.all(worst > best):
         raise ValueError(f"`nadir` should be above `ideal`. Found {nadir}.")
     measured = _check_warmup(log, nadir, warmup, nadir_steps)
 
@@ -119,7 +118,7 @@ def scale_by_stch(
         return STCHState(
             weights=jnp.ones(num_tasks, dtype),
             steps=jnp.zeros(num_tasks, jnp.int32),
-            nadir=jnp.asarray(worst, dtype),
+            nadir=jnp.asarray(worst).astype(dtype),
         )
 
     def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
@@ -127,56 +126,70 @@ def scale_by_stch(
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         dtype = state.weights.dtype
         values = need_losses(jac, "scale_by_stch").astype(dtype)
-        above = values - jnp.asarray(best, dtype)
+        least = jnp.asarray(best).astype(dtype)
+        above = values - least
         usable = is_positive(above) if log else jnp.isfinite(above)
         ones = jnp.ones_like(above)
         above = jnp.where(usable, above, ones)
-        span = state.nadir - jnp.asarray(best, dtype)
+        span = state.nadir - least
         f = log_of(above / span, usable) if log else above / span
         slope = 1 / above if log else 1 / span  # ∂f/∂L
 
         is_cold = state.steps < warmup
         among = jnp.logical_and(jnp.logical_and(present, usable), ~is_cold)
-        wish = jnp.asarray(wishes, dtype)
-        weights = wish * softmax(wish * f / mu, among) * slope
+        wish = jnp.asarray(wishes).astype(dtype)
+        logits = wish * f / jnp.asarray(mu).astype(dtype)
+        weights = wish * softmax(logits, among) * slope
         weights = jnp.where(among, weights, jnp.where(usable, slope, ones))
 
         steps = state.steps + jnp.logical_and(is_cold, usable).astype(jnp.int32)
         nth = steps - (warmup - measured)  # which of the steps that are averaged
         averages = jnp.logical_and(jnp.logical_and(is_cold, usable), nth > 0)
-        gap = (values - state.nadir) / jnp.maximum(nth, 1).astype(dtype)
-        nadir_now = jnp.where(averages, state.nadir + gap, state.nadir)
+        mean = jnp.where(nth > 1, state.nadir, values)  # of the steps before
+        mean += (values - mean) / jnp.maximum(nth, 1).astype(dtype)
+        nadir_now = jnp.where(averages, mean, state.nadir)
         return jac.scale(weights).as_updates(), STCHState(weights, steps, nadir_now)
 
-    return present_rows(num_tasks, init_fn, update_fn)
+    return row_transform(init_fn, update_fn)
 
 
-def stch(num_tasks: int = 2, **options: Any) -> optax.GradientTransformationExtraArgs:
+def stch(
+    num_tasks: int = 2,
+    *,
+    mu: Number = 1.0,
+    preference: Vector = None,
+    ideal: Vector = None,
+    nadir: Vector = None,
+    log: bool = False,
+    warmup: int = 0,
+    nadir_steps: int | None = None,
+) -> optax.GradientTransformationExtraArgs:
     """Smooth Tchebycheff: `chain(scale_by_stch(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_stch`.
+      mu: μ, how smooth the maximum is.
+      preference: λ `[T]`; None: 1/T each.
+      ideal: z* `[T]`, a lower bound of each loss; None: 0.
+      nadir: `[T]`, above `ideal`; None: measured if there is a warm-up, else none.
+      log: take the logarithm of each loss, relative to the nadir.
+      warmup: steps at the start whose rows are scaled by 1/(Lᵢ − z*ᵢ).
+      nadir_steps: over how many of them the nadir is measured; None: all.
 
     Returns:
       An aggregating transformation, Jacobian → gradient of the smooth maximum.
     """
-    return optax.chain(scale_by_stch(num_tasks, **options), sum_tasks())
-
-
-def _vector(name: str, given: Vector, default: float, num_tasks: int) -> np.ndarray:
-    """One finite number a task."""
-    if given is None:
-        return np.full(num_tasks, default)
-    values = np.asarray(given, dtype=np.float64)
-    if values.shape != (num_tasks,):
-        raise ValueError(
-            f"`{name}` should have shape ({num_tasks},), one a task. "
-            f"Found {values.shape}."
-        )
-    if not np.all(np.isfinite(values)):
-        raise ValueError(f"`{name}` should be finite. Found {values.tolist()}.")
-    return values
+    rows = scale_by_stch(
+        num_tasks,
+        mu=mu,
+        preference=preference,
+        ideal=ideal,
+        nadir=nadir,
+        log=log,
+        warmup=warmup,
+        nadir_steps=nadir_steps,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
 def _check_warmup(

@@ -2,36 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from auxjax.jacobian import check_task_mask, evaluate
-from auxjax.weighting._build import row_transform
-
-
-def present_rows(
-    num_tasks: int, init_fn: Callable, update_fn: Callable
-) -> optax.GradientTransformationExtraArgs:
-    """As `row_transform`, but `update_fn` is told who is there.
-
-    Args:
-      num_tasks: T.
-      init_fn: `init(params) -> state`.
-      update_fn: takes `present=` `[T]` (bool) among its extra arguments: `task_mask`,
-        or all tasks where none is given. What it computes for the others is dropped.
-    """
-    rows = row_transform(init_fn, update_fn)
-
-    def update(updates, state, params=None, *, task_mask=None, **extra_args):
-        mask = check_task_mask(task_mask, num_tasks)
-        extra_args["present"] = jnp.ones(num_tasks, bool) if mask is None else mask
-        return rows.update(updates, state, params, task_mask=task_mask, **extra_args)
-
-    return optax.GradientTransformationExtraArgs(init_fn, update)
+from auxjax.jacobian import evaluate
 
 
 def is_positive(values: jax.Array) -> jax.Array:
@@ -56,16 +32,24 @@ def mean(values: jax.Array, among: jax.Array) -> jax.Array:
     return total / jnp.maximum(jnp.sum(among.astype(values.dtype)), 1)
 
 
-def where_tasks(among: jax.Array, new: Any, old: Any) -> Any:
-    """`new` for the tasks `among`, else `old`; leaves of no task: `new` if any is."""
-    some = jnp.any(among)
+def relative_to_main(
+    counted: jax.Array, found: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Whose statistic counts that compares a task with the main one; who spoilt it.
 
-    def choose(a, b):
-        if jnp.shape(a)[:1] != among.shape:
-            return jnp.where(some, a, b)
-        return jnp.where(among.reshape((-1,) + (1,) * (jnp.ndim(a) - 1)), a, b)
+    Args:
+      counted: `[T]` (bool), the tasks that are there.
+      found: `[T]`, the statistic, the main task's with itself first.
 
-    return jax.tree.map(choose, new, old)
+    Returns:
+      `[T]` bools: the tasks that are there with the main one and have a finite number;
+      and those at fault where it is not finite, the main task alone if it is its own.
+    """
+    broken = jnp.logical_and(counted, ~jnp.isfinite(found))
+    main_is_there = jnp.logical_and(counted[0], ~broken[0])
+    among = jnp.logical_and(counted, jnp.logical_and(main_is_there, ~broken))
+    is_main = jnp.arange(found.shape[0]) == 0
+    return among, jnp.logical_and(broken, jnp.where(main_is_there, ~is_main, is_main))
 
 
 def loss_array(

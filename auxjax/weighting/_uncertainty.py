@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from auxjax._types import Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import as_jacobian
-from auxjax.weighting._build import move, row_transform
+from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_finite,
     check_num_tasks,
@@ -27,14 +28,15 @@ class UncertaintyState(NamedTuple):
 
     weights: jax.Array  # [T] float, exp(−s) / 2, or exp(−s) for classification
     log_variance: jax.Array  # [T] float, s = log σ²
-    optimizer_state: Any  # of the optimizer of s
+    optimizer_state: Any  # of the optimizer of s, one copy a task
+    nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
 def scale_by_uncertainty(
     num_tasks: int = 2,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    init_log_variance: float = 0.0,
+    init_log_variance: Number = 0.0,
     classification: Sequence[int] = (),
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by 1/(2σᵢ²), with σ learned beside the network.
@@ -92,7 +94,7 @@ def scale_by_revised_uncertainty(
     num_tasks: int = 2,
     *,
     optimizer: optax.GradientTransformation | None = None,
-    init_log_variance: float = 0.0,
+    init_log_variance: Number = 0.0,
     classification: Sequence[int] = (),
 ) -> optax.GradientTransformationExtraArgs:
     r"""As `scale_by_uncertainty`, with a regulariser that is never negative.
@@ -140,33 +142,57 @@ def scale_by_revised_uncertainty(
 
 
 def uncertainty(
-    num_tasks: int = 2, **options: Any
+    num_tasks: int = 2,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    init_log_variance: Number = 0.0,
+    classification: Sequence[int] = (),
 ) -> optax.GradientTransformationExtraArgs:
     """Uncertainty weighting: `chain(scale_by_uncertainty(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_uncertainty`.
+      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
+      init_log_variance: s at the start.
+      classification: the indices of the tasks whose loss is a cross-entropy.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_uncertainty(num_tasks, **options), sum_tasks())
+    rows = scale_by_uncertainty(
+        num_tasks,
+        optimizer=optimizer,
+        init_log_variance=init_log_variance,
+        classification=classification,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
 def revised_uncertainty(
-    num_tasks: int = 2, **options: Any
+    num_tasks: int = 2,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    init_log_variance: Number = 0.0,
+    classification: Sequence[int] = (),
 ) -> optax.GradientTransformationExtraArgs:
     """Its revised form: `chain(scale_by_revised_uncertainty(...), sum_tasks())`.
 
     Args:
       num_tasks: T, main task included.
-      **options: the other arguments of `scale_by_revised_uncertainty`.
+      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
+      init_log_variance: s at the start.
+      classification: the indices of the tasks whose loss is a cross-entropy.
 
     Returns:
       An aggregating transformation, Jacobian → gradient.
     """
-    return optax.chain(scale_by_revised_uncertainty(num_tasks, **options), sum_tasks())
+    rows = scale_by_revised_uncertainty(
+        num_tasks,
+        optimizer=optimizer,
+        init_log_variance=init_log_variance,
+        classification=classification,
+    )
+    return optax.chain(rows, sum_tasks())
 
 
 def _uncertainty(
@@ -185,16 +211,20 @@ def _uncertainty(
 
     def init_fn(params):
         start = jnp.full(num_tasks, init_log_variance, weight_dtype(params))
-        return UncertaintyState(weights_of(start), start, learn.init(start))
+        return UncertaintyState(weights_of(start), start, start_moments(learn, start))
 
-    def update_fn(updates, state, params=None, *, losses=None, **extra_args):
+    def update_fn(updates, state, params=None, *, counted, losses=None, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         values = need_losses(jac, rule).astype(state.weights.dtype)
         s = state.log_variance
         slope = regulariser_slope(s) - state.weights * values
-        moved, optimizer_state = move(learn, slope, state.optimizer_state, s)
-        new_state = UncertaintyState(weights_of(moved), moved, optimizer_state)
+        moved, optimizer_state, broken = move(
+            learn, slope, state.optimizer_state, s, counted
+        )
+        new_state = UncertaintyState(
+            weights_of(moved), moved, optimizer_state, nonfinite=broken
+        )
         return jac.scale(state.weights).as_updates(), new_state
 
     return row_transform(init_fn, update_fn)

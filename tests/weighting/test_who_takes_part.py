@@ -96,6 +96,9 @@ def test_a_loss_that_is_no_good_for_one_step(x64, rule, bad):
     for rows, state in found:
         assert all(np.all(np.isfinite(x)) for x in (rows, *jax.tree.leaves(state)))
     (_, first), (rows, second), _, _ = found
+    expected = [0, 0, 0 if np.isfinite(bad) else 1]
+    np.testing.assert_array_equal(second.nonfinite, expected)
+    second = second._replace(nonfinite=first.nonfinite)
     scale = np.linalg.norm(rows, axis=1) / np.linalg.norm(ROWS, axis=1)
     takes_any_number = rule in ("stch", "dwa") and np.isfinite(bad)
     if takes_any_number:
@@ -162,7 +165,8 @@ BAD = (
     (auxjax.rlw, {"distribution": "t"}, '`distribution` should be "normal" or "diri'),
     (auxjax.imtl_l, {"init_log_scale": np.inf}, "`init_log_scale` should be finite."),
     (auxjax.famo, {"decay": -1.0}, "`decay` should be at least 0. Found -1.0."),
-    (auxjax.famo, {"lower_bound": [0.0]}, "`lower_bound` should be 2 finite numbers"),
+    (auxjax.famo, {"lower_bound": [0.0]}, "`lower_bound` should have shape (2,), one"),
+    (auxjax.famo, {"lower_bound": [0.0, np.inf]}, "`lower_bound` should be finite. Fo"),
     (auxjax.stch, {"mu": 0.0}, "`mu` should be above 0. Found 0.0."),
     (auxjax.stch, {"preference": [1.0]}, "`preference` should have shape (2,), one a"),
     (auxjax.stch, {"preference": [1.0, -1.0]}, "`preference` should be at least 0."),
