@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1] / "auxjax"
 # From the ground up: a room imports only rooms that stand before it.
 ROOMS = [
     "_types",
+    "_extras",
     "jacobian",
     "meta",
     "aggregation",
@@ -25,7 +26,7 @@ ROOMS = [
     "labelling",
     "run",
 ]
-CORE = ROOMS[:5]
+CORE = ROOMS[:6]
 CORE_NEEDS = {"jax", "numpy", "optax", "chex"}
 EXTRAS = {
     *("ale_py", "brax", "flax", "gymnasium", "gymnax", "matplotlib", "mujoco", "orbax"),

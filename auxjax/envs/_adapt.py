@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import importlib
 from collections.abc import Iterable, Iterator
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -35,30 +33,6 @@ def check_name(name: str, known: Iterable[str], listed: str | None = None) -> No
         f"The environment should be one of {listed or ', '.join(known)}. "
         f"Found {name!r}.{guess}"
     )
-
-
-def require(module: str, extra: str, wanted: str) -> ModuleType:
-    """Imports a module of an optional dependency.
-
-    Args:
-        module: Its dotted name.
-        extra: The extra of this package that brings it.
-        wanted: The name of the world that needs it, for the message.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError: If it is not installed, with what to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = (error.name or module).partition(".")[0]
-        raise ImportError(
-            f"`{wanted}` needs `{package}`, which is not installed. "
-            f'Install it with: pip install "auxjax[{extra}]"'
-        ) from error
 
 
 @contextlib.contextmanager

@@ -38,8 +38,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._extras import require
 from auxjax._types import Array
-from auxjax.envs._adapt import check_name, lenient, require
+from auxjax.envs._adapt import check_name, lenient
 from auxjax.envs._protocol import Discrete, Timestep, VectorEnv, check_num_envs
 from auxjax.envs._vector import episode_statistics
 
@@ -79,8 +80,8 @@ def game_names() -> dict[str, str]:
     Raises:
         ImportError: If ale-py or Gymnasium is not installed.
     """
-    require("ale_py.vector_env", "rl", "ALE/<Game>-v5")  # it registers them
-    registry = require("gymnasium", "rl", "ALE/<Game>-v5").registry
+    require("ale_py.vector_env", "rl", "`ALE/<Game>-v5`")  # it registers them
+    registry = require("gymnasium", "rl", "`ALE/<Game>-v5`").registry
     return {
         name: spec.kwargs["game"]
         for name, spec in registry.items()
@@ -128,7 +129,7 @@ def from_ale(
             "`repeat_action_probability` should be between 0 and 1. "
             f"Found {repeat_action_probability}."
         )
-    games = require("ale_py.vector_env", "rl", name).AtariVectorEnv(
+    games = require("ale_py.vector_env", "rl", f"`{name}`").AtariVectorEnv(
         known[name],
         num_envs,
         frameskip=FRAMES_PER_STEP,

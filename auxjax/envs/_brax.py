@@ -14,7 +14,8 @@ import warnings
 import jax
 import jax.numpy as jnp
 
-from auxjax.envs._adapt import check_name, lenient, require, strong
+from auxjax._extras import require
+from auxjax.envs._adapt import check_name, lenient, strong
 from auxjax.envs._protocol import Box, Environment
 
 BRAX = tuple(
@@ -55,7 +56,7 @@ def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
     check_name(name, BRAX)
     if max_steps < 1:
         raise ValueError(f"`max_steps` should be at least 1. Found {max_steps}.")
-    envs = require("brax.envs", "brax", name)
+    envs = require("brax.envs", "brax", f"`{name}`")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Brax System")  # recommends mjx, every time
         env = envs.get_environment(name.removeprefix("brax/"))

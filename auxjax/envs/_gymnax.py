@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from auxjax.envs._adapt import check_name, lenient, require, strong
+from auxjax._extras import require
+from auxjax.envs._adapt import check_name, lenient, strong
 from auxjax.envs._protocol import Discrete, Environment
 
 MINATAR = (
@@ -40,7 +41,7 @@ def from_gymnax(name: str) -> Environment:
         ImportError: If gymnax is not installed.
     """
     check_name(name, MINATAR)
-    env, params = require("gymnax", "rl", name).make(name)
+    env, params = require("gymnax", "rl", f"`{name}`").make(name)
 
     def reset(key):
         with lenient():

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from auxjax._extras import require
 from auxjax.labelling._environment import EnvParams, LabellingEnv
 
 
@@ -59,13 +60,7 @@ def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any
       >>> [world.step(0)[2] for _ in range(4)]  # terminated
       [False, False, False, True]
     """
-    try:
-        import gymnasium
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            "`gymnasium_env` needs the package gymnasium, which is not installed: "
-            "pip install gymnasium."
-        ) from error
+    gymnasium = require("gymnasium", "rl", "`gymnasium_env`")
     return _wrapper(gymnasium)(env, params, seed)
 
 

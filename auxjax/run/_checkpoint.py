@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from auxjax._extras import extra
 from auxjax._types import PyTree
-from auxjax.run._errors import RunError, extra, writing
+from auxjax.run._errors import RunError, writing
 from auxjax.run._leaves import describe, from_host, mismatch, to_host
 
 _KEEP = 2
@@ -143,7 +144,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _orbax() -> tuple[Any, Any]:
     """The package and a checkpointer of ours, made late: the import takes a second."""
-    with extra("rl"):
+    with extra("rl", "A checkpoint"):
         import orbax.checkpoint as ocp
     handler = ocp.CompositeCheckpointHandler(
         arrays=ocp.PyTreeCheckpointHandler(), meta=ocp.JsonCheckpointHandler()

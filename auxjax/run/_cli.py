@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from auxjax._extras import extra
 from auxjax.run._describe import first_commit
-from auxjax.run._errors import RunError, extra, plain_errors
+from auxjax.run._errors import RunError, plain_errors
 
 
 def parse(
@@ -53,7 +54,7 @@ def parse(
             f"Found {type(config).__name__}."
         )
     first_commit()  # before anything is run, and perhaps changed meanwhile
-    with extra("rl"):
+    with extra("rl", "`parse`"):
         import tyro
 
     kind = config if isinstance(config, type) else type(config)

@@ -84,24 +84,3 @@ def reading() -> Iterator[None]:
         yield
     except (OSError, ValueError, ModuleNotFoundError) as error:
         raise RunError(str(error)) from error
-
-
-@contextmanager
-def extra(name: str) -> Iterator[None]:
-    """Names the extra to install where an import inside the block fails.
-
-    Example:
-      >>> with extra("plots"):
-      ...     import a_package_nobody_has
-      Traceback (most recent call last):
-      ...
-      ModuleNotFoundError: No module named 'a_package_nobody_has'.
-      Install it with: pip install "auxjax[plots]"
-    """
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f'{error.msg}. Install it with: pip install "auxjax[{name}]"',
-            name=error.name,
-        ) from error

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from auxjax.run._errors import extra, writing
+from auxjax._extras import extra
+from auxjax.run._errors import writing
 from auxjax.run._table import mean_and_std
 
 # Okabe and Ito's colours, told apart by nearly every eye; the yellow is left out, for
@@ -126,7 +127,7 @@ def plot_grid(
         raise ValueError(f"`columns` should be at least 1. Found {columns}.")
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with extra("plots"):
+    with extra("plots", "A plot"):
         from matplotlib.figure import Figure
     # A figure of its own, not pyplot's: no window system, no state left behind.
     width, height = (6.4, 4.0) if len(panels) == 1 else (3.4, 2.6)

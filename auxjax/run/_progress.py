@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from auxjax.run._errors import extra
+from auxjax._extras import extra
 
 _LINE_EVERY = 10.0  # seconds between lines where no terminal is ...
 _LINES = 10  # ... unless a tenth of the work is done sooner
@@ -141,7 +141,7 @@ def _clock_time(seconds: float | int) -> str:
 
 
 def _stderr() -> Any:
-    with extra("rl"):
+    with extra("rl", "`Progress`"):
         from rich.console import Console
     # No width where no terminal is: a log is not wrapped.
     console = Console(stderr=True)

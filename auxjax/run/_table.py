@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from auxjax.run._errors import extra
+from auxjax._extras import extra
 
 
 def mean_and_std(values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ def print_table(
       missing: what to say where a value is None or NaN.
       console: a `rich.console.Console` to print on instead.
     """
-    with extra("rl"):
+    with extra("rl", "`print_table`"):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text

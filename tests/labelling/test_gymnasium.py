@@ -157,4 +157,4 @@ except ImportError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "needs the package gymnasium" in done.stdout
+    assert "needs `gymnasium`" in done.stdout
