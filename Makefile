@@ -3,13 +3,20 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench slow docs clean
+.PHONY: demo test test-minimum test-newest slow lint bench docs figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python experiments/atari_a2c.py
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto
+
+# Each in an environment of its own; ARGS="--core", ARGS="tests/run -x" and the like.
+test-minimum:
+	$(PYTHON) tests/stacks.py minimum $(ARGS)
+
+test-newest:
+	$(PYTHON) tests/stacks.py newest $(ARGS)
 
 slow: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto -m slow
@@ -25,6 +32,9 @@ bench: $(VENV)/.test
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/make.py
+
+figures: $(VENV)/.docs
+	$(BIN)/python docs/make.py --redraw
 
 clean:
 	rm -rf $(VENV)
