@@ -6,10 +6,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from auxjax._types import Array, Bool, Float, Mask
+from auxjax._types import Array, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_weights
+from auxjax.aggregation._checks import check_number
 from auxjax.aggregation._solvers import (
     bounded_qp,
     dot,
@@ -17,12 +19,13 @@ from auxjax.aggregation._solvers import (
     min_norm_point,
     prepare,
 )
+from auxjax.aggregation._spectrum import noise_of
 
 MAX_STEPS = 20
 
 
 def cagrad(
-    c: float = 0.4,
+    c: Number = 0.4,
     *,
     rescale: bool = False,
     where: Mask | None = None,
@@ -81,8 +84,7 @@ def cagrad(
                    `cagrad_weights`)
       ===========  ==========================================================
     """
-    if not 0 <= c < float("inf"):
-        raise ValueError(f"`c` should be finite and at least 0. Found {c}.")
+    check_number("c", c, "finite and at least 0", lambda x: (x >= 0) & (x < np.inf))
     weights = functools.partial(cagrad_weights, c=c, rescale=rescale)
     return from_weights(weights, where=where, groups=groups)
 
@@ -91,7 +93,7 @@ def cagrad_weights(
     gramian: Float[Array, "T T"],
     present: Bool[Array, " T"] | None = None,
     *,
-    c: float = 0.4,
+    c: Number = 0.4,
     rescale: bool = False,
 ) -> Float[Array, " T"]:
     r"""The weights of `cagrad`: 1/T + c‖g₀‖ wᵢ/‖g_w‖.
@@ -124,7 +126,9 @@ def cagrad_weights(
     """
     gramian, _, mask = prepare(gramian, present)
     mean = mask / jnp.maximum(jnp.sum(mask), 1)
+    c = jnp.asarray(c, mask.dtype)
     radius = c * length(gramian, mean)
+    lengths = jax.lax.stop_gradient(jnp.sqrt(jnp.diagonal(gramian)))
 
     def closest(gain):
         """The nearest point that gains this much: v − 1/T, and how far it is."""
@@ -132,8 +136,15 @@ def cagrad_weights(
         return x, length(gramian, x)
 
     def bound(x):
-        """The dual objective at w ∝ x: no gain within the radius is larger."""
-        value = dot(x, dot(gramian, mean)) + radius * length(gramian, x)
+        """The dual objective at w ∝ x: no gain within the radius is larger.
+
+        It is exactly 0 where g_w cannot be told from 0: a gain that is made of rounding
+        would ask for endless weights.
+        """
+        far = length(gramian, x)
+        is_zero = far**2 <= noise_of(gramian) * dot(jnp.abs(x), lengths) ** 2
+        value = dot(x, dot(gramian, mean)) + radius * far
+        value = jnp.where(is_zero, jnp.zeros_like(value), value)
         total = jnp.sum(x)
         return value / jnp.where(total > 0, total, jnp.ones_like(total))
 

@@ -6,16 +6,20 @@ import functools
 
 import optax
 
-from auxjax._types import Array, ArrayLike, Bool, Float, Mask
+from auxjax._types import Array, ArrayLike, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_weights
-from auxjax.aggregation._preference import check_preference, preference_weights
-from auxjax.aggregation._solvers import check_regularisation, project_onto_dual_cone
+from auxjax.aggregation._preference import (
+    check_preference,
+    check_regularisation,
+    preference_weights,
+)
+from auxjax.aggregation._solvers import project_onto_dual_cone
 
 
 def dualproj(
     preference: ArrayLike | None = None,
     *,
-    regularisation: float = 0.0,
+    regularisation: Number = 0.0,
     where: Mask | None = None,
     groups: Groups = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -84,7 +88,7 @@ def dualproj_weights(
     present: Bool[Array, " T"] | None = None,
     *,
     preference: ArrayLike | None = None,
-    regularisation: float = 0.0,
+    regularisation: Number = 0.0,
 ) -> Float[Array, " T"]:
     r"""The weights of `dualproj`: argmin vᵀGv subject to v ≥ u.
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import optax
 
-from auxjax._types import Array, Bool, Float, Mask
+from auxjax._types import Array, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_weights
+from auxjax.aggregation._checks import check_number
 from auxjax.aggregation._solvers import fair_point
 
 
 def fairgrad(
-    alpha: float = 2.0, *, where: Mask | None = None, groups: Groups = None
+    alpha: Number = 2.0, *, where: Mask | None = None, groups: Groups = None
 ) -> optax.GradientTransformationExtraArgs:
     r"""Follows the direction whose gains are shared α-fairly among the tasks.
 
@@ -61,8 +63,7 @@ def fairgrad(
                    α = 0 gives 1/T
       ===========  ==========================================================
     """
-    if not 0 < alpha < float("inf"):
-        raise ValueError(f"`alpha` should be finite and above 0. Found {alpha}.")
+    check_number("alpha", alpha, "finite and above 0", lambda x: (x > 0) & (x < np.inf))
     weights = functools.partial(fairgrad_weights, alpha=alpha)
     return from_weights(weights, where=where, groups=groups)
 
@@ -71,7 +72,7 @@ def fairgrad_weights(
     gramian: Float[Array, "T T"],
     present: Bool[Array, " T"] | None = None,
     *,
-    alpha: float = 2.0,
+    alpha: Number = 2.0,
 ) -> Float[Array, " T"]:
     r"""The weights of `fairgrad`: the w > 0 with Gw = w^(−1/α).
 

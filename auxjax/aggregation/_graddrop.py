@@ -12,6 +12,7 @@ import optax
 
 from auxjax._types import Array, ArrayLike, Float, Key, Mask
 from auxjax.aggregation._build import Groups, from_rows
+from auxjax.aggregation._checks import check_number
 from auxjax.aggregation._keys import keys_of_groups
 
 
@@ -118,12 +119,13 @@ def graddrop(
     key_of = keys_of_groups(key)
     num_tasks = None
     if leak is not None:
-        leak = np.asarray(leak)
-        if leak.ndim != 1 or not np.all((leak >= 0) & (leak <= 1)):
-            raise ValueError(
-                f"`leak` should be numbers in [0, 1], one a task. Found {leak}."
-            )
-        num_tasks = leak.shape[0]
+        check_number(
+            "leak",
+            leak,
+            "numbers in [0, 1], one a task",
+            lambda x: x.ndim == 1 and np.all((x >= 0) & (x <= 1)),
+        )
+        num_tasks = len(leak)
 
     def reduce(leaves, present, state, losses):
         del losses

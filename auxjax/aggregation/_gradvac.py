@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Bool, Float, Key, Mask
+from auxjax._types import Array, Bool, Float, Key, Mask, Number
 from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._checks import check_integer, check_number
 from auxjax.aggregation._keys import keys_of_groups, visiting_orders
 from auxjax.aggregation._spectrum import divide, dot, everybody, noise_of, unit_gramian
 
@@ -29,7 +30,7 @@ def gradvac_weights(
     targets: Float[Array, "T T"],
     key: Key[Array, ""] | None = None,
     *,
-    beta: float = 0.5,
+    beta: Number = 0.5,
     present: Bool[Array, " T"] | None = None,
 ) -> tuple[Float[Array, " T"], Float[Array, "T T"]]:
     r"""The weights of the original rows in GradVac's sum, and the next targets.
@@ -71,14 +72,14 @@ def gradvac_weights(
     here = everybody(present, gramian)
     orders = visiting_orders(key, gramian.shape[0])
     old = targets.astype(gramian.dtype)
-    c, new = _operate(cosines, orders, old, here, beta)
+    c, new = _operate(cosines, orders, old, here, jnp.asarray(beta, old.dtype))
     weights = divide(dot(norms, c), norms, otherwise=1.0)
     new = jnp.where(here[:, None], new, old)
     return jnp.where(here, weights, 0.0), new.astype(targets.dtype)
 
 
 def gradvac(
-    beta: float = 0.5,
+    beta: Number = 0.5,
     num_tasks: int = 2,
     *,
     key: Array | None = None,
@@ -127,10 +128,8 @@ def gradvac(
       | β | 0.01 | 0.5 | `beta=0.5` |
       | division by zero | | 1e-8 or nothing added | cosine 0, sine at least 1e-3 |
     """
-    if not 0.0 <= beta <= 1.0:
-        raise ValueError(f"`beta` should be in [0, 1]. Found {beta}.")
-    if num_tasks < 1:
-        raise ValueError(f"`num_tasks` should be at least 1. Found {num_tasks}.")
+    check_number("beta", beta, "in [0, 1]", lambda x: (x >= 0) & (x <= 1))
+    num_tasks = check_integer("num_tasks", num_tasks)
     key_of = keys_of_groups(key)
 
     def init_group(number):

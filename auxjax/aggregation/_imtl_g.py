@@ -7,7 +7,14 @@ import optax
 
 from auxjax._types import Array, Bool, Float, Mask
 from auxjax.aggregation._build import Groups, from_weights
-from auxjax.aggregation._spectrum import cosine_weights, divide, noise_of, unit_gramian
+from auxjax.aggregation._spectrum import (
+    cosine_weights,
+    divide,
+    dot,
+    noise_of,
+    spectrum,
+    unit_gramian,
+)
 
 
 def imtl_g_weights(
@@ -17,16 +24,23 @@ def imtl_g_weights(
 
         ⟨Σⱼ wⱼ∇Lⱼ, uᵢ⟩ the same for all i,  Σ w = 1,  uᵢ = ∇Lᵢ / ‖∇Lᵢ‖       (Eq. 1-2)
 
-    The closed form of Eq. 6, in unit gradients: β = (U Uᵀ)⁺ 1, wᵢ ∝ βᵢ / ‖∇Lᵢ‖.
+    The closed form of Eq. 6, in unit gradients: β ∝ (U Uᵀ)⁻¹ 1, wᵢ ∝ βᵢ / ‖∇Lᵢ‖. Where
+    U Uᵀ is singular, it is the limit of β ∝ (U Uᵀ + δI)⁻¹ 1 as δ → 0, that of gradients
+    that each have a little to themselves:
+
+    - where some direction has equal projections that are not 0 (parallel gradients, for
+      one), β ∝ (U Uᵀ)⁺ 1;
+    - where none has (opposed gradients, more tasks than dimensions), β ∝ N Nᵀ 1, with N
+      the null space of U Uᵀ. Then Σ wᵢ∇Lᵢ = 0: Eq. 1-2 have no other solution, and
+      Eq. 6, where it is not singular itself, gives the same w.
 
     Args:
       gramian: J Jᵀ.
       present: the task mask; None: all.
 
     Returns:
-      w `[T]`. Tasks whose gradient is zero get 0. Parallel gradients share the weight
-      of one; where no direction is the same for all, the least-squares one; all zeros
-      where that vanishes, as for opposed gradients.
+      w `[T]`. Tasks whose gradient is zero get 0. All zeros where no w sums to 1. A
+      projection counts as 0 below √(10 T ε), 2e-3 in float32 for three tasks.
 
     Example:
       >>> import jax.numpy as jnp
@@ -39,7 +53,12 @@ def imtl_g_weights(
       Liu et al., *Towards Impartial Multi-task Learning*, ICLR 2021, Eq. 1-6.
     """
     norms, cosines = unit_gramian(gramian, present)
-    v = divide(cosine_weights(cosines, jnp.ones_like(norms)), norms)
+    alive = (norms > 0).astype(norms.dtype)
+    _, vectors, kept = spectrum(cosines)
+    along = jnp.where(kept, 0.0, dot(vectors.T, alive))
+    stuck = dot(along, along) > noise_of(cosines) * jnp.sum(alive)
+    beta = jnp.where(stuck, dot(vectors, along), cosine_weights(cosines, alive))
+    v = divide(beta, norms)
     total = jnp.sum(v)
     solid = jnp.abs(total) > noise_of(gramian) * jnp.sum(jnp.abs(v))
     return divide(v, jnp.where(solid, total, 0.0))
@@ -53,6 +72,11 @@ def imtl_g(
     See `imtl_g_weights` for the formula. The weights sum to 1 but may be negative:
     where a short gradient gets a negative weight, that sum can turn the whole step
     against the tasks. The paper says nothing of it, and so it is here.
+
+    Where no direction is the same for all tasks, the step is 0, as the equations of the
+    paper have it: with more tasks than dimensions (mind `groups="leaf"` on small
+    leaves), and with a gradient that is a sum of others. `con_fig` follows the
+    least-squares direction there.
 
     Args:
       where: the shared parameters; None: those that at least two losses depend on.
@@ -79,8 +103,9 @@ def imtl_g(
 
       | | paper | TorchJD | here |
       |---|---|---|---|
-      | w | undefined | (J Jᵀ)⁺ n / Σ, n the norms | (U Uᵀ)⁺ 1 / n / Σ |
-      | parallel rows | | the longer weighs more | the limit of nearly parallel rows |
-      | opposed rows | | any step, unless equally long | no step |
+      | w | Eq. 6 | (J Jᵀ)⁺ n / Σ, n the norms | the limit of Eq. 6 |
+      | one row too many, as [1, 0], [0, 1], [2, 2] | no step | any step | no step |
+      | parallel rows | undefined | the longer weighs more | as if nearly parallel |
+      | opposed rows | no step | any step, unless equally long | no step |
     """
     return from_weights(imtl_g_weights, where=where, groups=groups)

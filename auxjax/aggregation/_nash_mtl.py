@@ -7,14 +7,15 @@ import functools
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Bool, Float, Mask
+from auxjax._types import Array, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_weights
+from auxjax.aggregation._checks import check_number
 from auxjax.aggregation._solvers import fair_point, length
 
 
 def nash_mtl(
     *,
-    max_norm: float | None = None,
+    max_norm: Number | None = None,
     where: Mask | None = None,
     groups: Groups = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -66,8 +67,8 @@ def nash_mtl(
       TorchJD      the authors' code, which stops when Gα = 1/α to 1e-3
       ===========  ==========================================================
     """
-    if max_norm is not None and not max_norm > 0:
-        raise ValueError(f"`max_norm` should be positive. Found {max_norm}.")
+    if max_norm is not None:
+        check_number("max_norm", max_norm, "positive", lambda x: x > 0)
     weights = functools.partial(nash_mtl_weights, max_norm=max_norm)
     return from_weights(weights, where=where, groups=groups)
 
@@ -76,7 +77,7 @@ def nash_mtl_weights(
     gramian: Float[Array, "T T"],
     present: Bool[Array, " T"] | None = None,
     *,
-    max_norm: float | None = None,
+    max_norm: Number | None = None,
 ) -> Float[Array, " T"]:
     r"""The weights of `nash_mtl`: the α > 0 with Gα = 1/α.
 
@@ -104,4 +105,5 @@ def nash_mtl_weights(
     if max_norm is None:
         return alpha
     norm = length(gramian.astype(alpha.dtype), alpha)
-    return alpha * (max_norm / jnp.maximum(norm, max_norm))
+    largest = jnp.asarray(max_norm, alpha.dtype)
+    return alpha * (largest / jnp.maximum(norm, largest))

@@ -1,18 +1,18 @@
-"""How much each task counts before conflicts are looked at."""
+"""What projections ask for: how much each task counts, and how exact they are."""
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from auxjax._types import Array, ArrayLike, Bool, Float
-from auxjax.jacobian import wide
+from auxjax._types import Array, ArrayLike, Bool, Float, Number
+from auxjax.aggregation._checks import check_number
+from auxjax.jacobian import is_traced, wide
 
 
 def check_preference(preference: ArrayLike | None) -> None:
     """A vector of finite numbers, none below zero; None is let through."""
-    if preference is None or isinstance(preference, jax.core.Tracer):
+    if preference is None or is_traced(preference):
         return
     values = np.asarray(preference)
     if values.ndim != 1:
@@ -22,6 +22,16 @@ def check_preference(preference: ArrayLike | None) -> None:
             "`preference` should hold finite numbers, none below zero. "
             f"Found {values.tolist()}."
         )
+
+
+def check_regularisation(regularisation: Number) -> None:
+    """A finite number, not below zero."""
+    check_number(
+        "regularisation",
+        regularisation,
+        "finite and at least 0",
+        lambda x: (x >= 0) & (x < np.inf),
+    )
 
 
 def preference_weights(

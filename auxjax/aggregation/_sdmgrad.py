@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, Bool, Float, Mask
+from auxjax._types import Array, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._checks import check_integer, check_number
 from auxjax.aggregation._keys import keys_of_groups
+from auxjax.aggregation._solvers import min_norm_point
 from auxjax.aggregation._spectrum import divide, dot, everybody, only, share
 from auxjax.jacobian import as_jacobian, check_task_mask
 
@@ -27,28 +29,34 @@ def sdmgrad_weights(
     gramian: Float[Array, "T T"],
     weights: Float[Array, " T"],
     *,
-    lam: float = 0.3,
-    learning_rate: float = 10.0,
-    momentum: float = 0.5,
+    lam: Number = 0.3,
+    learning_rate: Number | None = None,
+    momentum: Number = 0.5,
     num_steps: int = 20,
+    symmetric: bool = True,
     present: Bool[Array, " T"] | None = None,
 ) -> tuple[Float[Array, " T"], Float[Array, " T"]]:
-    r"""The weights of the rows, and where projected descent has brought w.
+    r"""The weights of the rows, and the w on the simplex that they are made of.
 
+        min over the simplex of ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖²
         w ← Π(w − β A (w + λ/T)),  `num_steps` times                  (Algorithm 1)
 
     with A an estimate of J Jᵀ, divided by the square of the mean gradient norm, and Π
     the projection onto the simplex; the weights of the rows are (w + λ/T) / (1 + λ).
-    At rest, w minimises ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖².
+
+    With A = J Jᵀ no descent is needed: Σᵢ wᵢ∇Lᵢ + λ ∇L̄ is a convex combination of the
+    gradients ∇Lᵢ + λ ∇L̄, and w makes it the shortest (`mgda_weights`), exactly.
 
     Args:
-      gramian: A. Two independent batches, J₁ J₂ᵀ, make it unbiased; it need neither be
+      gramian: A. Two independent batches, J₁ J₂ᵀ, make it unbiased; it is then neither
         symmetric nor positive.
-      weights: w, where to start.
+      weights: w, where the descent starts.
       lam: λ, how much the mean gradient counts: 0 is MGDA, ∞ the mean.
-      learning_rate: β.
+      learning_rate: β. None: no descent where A is symmetric, the minimum itself; else
+        1 / ‖A‖, by √(‖A‖₁ ‖A‖∞), the largest step that is safe.
       momentum: of the descent, heavy ball, at rest when it starts.
       num_steps: S.
+      symmetric: whether A is J Jᵀ of one batch.
       present: the task mask; None: all.
 
     Returns:
@@ -73,7 +81,13 @@ def sdmgrad_weights(
     matrix = divide(matrix, size)
 
     old = weights.astype(gramian.dtype)
-    w = _descend(matrix, old, mean, here, lam, learning_rate, momentum, num_steps)
+    lam, momentum = (jnp.asarray(x, gramian.dtype) for x in (lam, momentum))
+    if learning_rate is None and symmetric:
+        w = _minimum(matrix, mean, here, lam)
+    else:
+        rate = _safe_rate(matrix) if learning_rate is None else learning_rate
+        rate = jnp.asarray(rate, gramian.dtype)
+        w = _descend(matrix, old, mean, here, lam, rate, momentum, num_steps)
     rows = (w + lam * mean) / (1.0 + lam)
     return rows, jnp.where(here, w, old).astype(weights.dtype)
 
@@ -81,9 +95,9 @@ def sdmgrad_weights(
 def sdmgrad(
     num_tasks: int = 2,
     *,
-    lam: float = 0.3,
-    learning_rate: float = 10.0,
-    momentum: float = 0.5,
+    lam: Number = 0.3,
+    learning_rate: Number | None = None,
+    momentum: Number = 0.5,
     num_steps: int = 20,
     objectives: int | None = None,
     key: Array | None = None,
@@ -94,10 +108,9 @@ def sdmgrad(
 
         min over the simplex of ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖²,   g = (Σᵢ wᵢ∇Lᵢ + λ ∇L̄) / (1 + λ)
 
-    by a few steps of projected descent an update; see `sdmgrad_weights`.
-
-    The Gramian of one batch is a biased estimate, so the paper draws independent ones.
-    The update takes their Jacobians as extra arguments:
+    See `sdmgrad_weights` for how w is found: exactly, from the Gramian of one batch.
+    That is a biased estimate, so the paper draws independent ones, and w descends by a
+    few steps an update. The update takes their Jacobians as extra arguments:
 
     | given | w follows | g is made of |
     |---|---|---|
@@ -108,8 +121,10 @@ def sdmgrad(
     Args:
       num_tasks: T, main task included.
       lam: λ, how much the mean gradient counts: 0 is MGDA, ∞ the mean.
-      learning_rate: of w, whose problem is scaled to a mean gradient norm of 1.
-      momentum: of w.
+      learning_rate: of w, whose problem is scaled to a mean gradient norm of 1. None:
+        with one batch no descent but the minimum itself; else the largest step that
+        is safe. A small one averages the noise of the batches over the updates.
+      momentum: of w's descent.
       num_steps: steps of w an update.
       objectives: n, sample so many tasks at every update (SDMGrad-OS): the others' rows
         are zero, the gradient is multiplied by T/n. All rows are computed
@@ -145,11 +160,15 @@ def sdmgrad(
       | | Algorithm 1 | authors' code | here |
       |---|---|---|---|
       | g | G w + λ g₀ | divided by 1 + λ | as the code: λ moves no learning rate |
-      | w's descent | SGD | SGD 10, momentum 0.5, 20 steps | as the code; `momentum=0` |
+      | w, one batch | | descent | the minimum; `learning_rate=` descends |
+      | w, more batches | descent | descent | descent |
+      | β, momentum, S | β small, 0, S | 10, 0.5, 20 | 1 / ‖A‖, 0.5, 20 |
       | A | as it is | divided by the squared mean norm | as the code |
       | SDMGrad-OS | n tasks | each task with probability n/T | n tasks |
     """
-    _check(num_tasks, lam, learning_rate, momentum, num_steps, objectives)
+    num_tasks = check_integer("num_tasks", num_tasks)
+    num_steps = check_integer("num_steps", num_steps)
+    _check(num_tasks, lam, learning_rate, momentum, objectives)
     key_of = keys_of_groups(key)
     unbiased = 1.0 if objectives is None else num_tasks / objectives
 
@@ -173,6 +192,7 @@ def sdmgrad(
             learning_rate=learning_rate,
             momentum=momentum,
             num_steps=num_steps,
+            symmetric=blocks == 1 and sampled is None,
             present=present,
         )
         if sampled is not None:
@@ -210,6 +230,19 @@ def sdmgrad(
     return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
 
 
+def _minimum(matrix, mean, here, lam):
+    """Of ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖² on the simplex: the shortest vector in a convex hull."""
+    mix = jnp.eye(len(mean), dtype=mean.dtype) + lam * mean[None, :]
+    return min_norm_point(dot(mix, dot(matrix, mix.T)), here)
+
+
+def _safe_rate(matrix):
+    """1 / √(‖A‖₁ ‖A‖∞), which is at most 1 / ‖A‖₂."""
+    size = jnp.abs(matrix)
+    largest = jnp.max(jnp.sum(size, axis=0)) * jnp.max(jnp.sum(size, axis=1))
+    return divide(jnp.ones_like(largest), jnp.sqrt(largest))
+
+
 @functools.partial(jax.jit, static_argnames="num_steps")  # compiled but once
 def _descend(matrix, w, mean, here, lam, learning_rate, momentum, num_steps):
     """The projected descent of w, from the point of the simplex nearest to it."""
@@ -235,16 +268,11 @@ def onto_simplex(x: jax.Array, present: jax.Array) -> jax.Array:
     return jnp.maximum(x - excess[last], 0.0)
 
 
-def _check(num_tasks, lam, learning_rate, momentum, num_steps, objectives) -> None:
-    for name, value in (("num_tasks", num_tasks), ("num_steps", num_steps)):
-        if value < 1:
-            raise ValueError(f"`{name}` should be at least 1. Found {value}.")
-    if lam < 0:
-        raise ValueError(f"`lam` should be at least 0. Found {lam}.")
-    if learning_rate <= 0:
-        raise ValueError(f"`learning_rate` should be above 0. Found {learning_rate}.")
-    if not 0 <= momentum < 1:
-        raise ValueError(f"`momentum` should be in [0, 1). Found {momentum}.")
+def _check(num_tasks, lam, learning_rate, momentum, objectives) -> None:
+    check_number("lam", lam, "at least 0", lambda x: x >= 0)
+    if learning_rate is not None:
+        check_number("learning_rate", learning_rate, "above 0", lambda x: x > 0)
+    check_number("momentum", momentum, "in [0, 1)", lambda x: (x >= 0) & (x < 1))
     if objectives is not None and not 1 <= objectives <= num_tasks:
         raise ValueError(
             f"`objectives` should be in 1..{num_tasks}. Found {objectives}."

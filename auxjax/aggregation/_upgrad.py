@@ -8,16 +8,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Array, ArrayLike, Bool, Float, Mask
+from auxjax._types import Array, ArrayLike, Bool, Float, Mask, Number
 from auxjax.aggregation._build import Groups, from_weights
-from auxjax.aggregation._preference import check_preference, preference_weights
-from auxjax.aggregation._solvers import check_regularisation, project_onto_dual_cone
+from auxjax.aggregation._preference import (
+    check_preference,
+    check_regularisation,
+    preference_weights,
+)
+from auxjax.aggregation._solvers import project_onto_dual_cone
 
 
 def upgrad(
     preference: ArrayLike | None = None,
     *,
-    regularisation: float = 0.0,
+    regularisation: Number = 0.0,
     where: Mask | None = None,
     groups: Groups = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -82,7 +86,7 @@ def upgrad_weights(
     present: Bool[Array, " T"] | None = None,
     *,
     preference: ArrayLike | None = None,
-    regularisation: float = 0.0,
+    regularisation: Number = 0.0,
 ) -> Float[Array, " T"]:
     r"""The weights of `upgrad`: Σᵢ argmin vᵀGv subject to v ≥ uᵢeᵢ.
 

@@ -1,17 +1,13 @@
 """Small convex problems over the Gramian: exact, jittable, and free of hosts."""
 
 from auxjax.aggregation._solvers._bounded import bounded_qp
-from auxjax.aggregation._solvers._dual_cone import (
-    check_regularisation,
-    project_onto_dual_cone,
-)
+from auxjax.aggregation._solvers._dual_cone import project_onto_dual_cone
 from auxjax.aggregation._solvers._nash import fair_point
 from auxjax.aggregation._solvers._prepare import dot, length, prepare, quadratic
 from auxjax.aggregation._solvers._simplex import min_norm_point
 
 __all__ = [
     "bounded_qp",
-    "check_regularisation",
     "dot",
     "fair_point",
     "length",

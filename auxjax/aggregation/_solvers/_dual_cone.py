@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from auxjax._types import Array, Bool, Float, Shaped
+from auxjax._types import Array, Bool, Float, Number, Shaped
 from auxjax.aggregation._solvers._bounded import bounded_qp
 from auxjax.aggregation._solvers._prepare import prepare
-
-
-def check_regularisation(regularisation: float) -> None:
-    """A finite number, not below zero."""
-    if not 0 <= regularisation < float("inf"):
-        raise ValueError(
-            f"`regularisation` should be finite and at least 0. Found {regularisation}."
-        )
 
 
 def project_onto_dual_cone(
@@ -22,7 +14,7 @@ def project_onto_dual_cone(
     weights: Float[Array, " T"],
     present: Bool[Array, " T"] | None = None,
     *,
-    regularisation: float = 0.0,
+    regularisation: Number = 0.0,
 ) -> Float[Array, " T"]:
     r"""Solves min vᵀGv subject to v ≥ u, exactly.
 
@@ -33,14 +25,14 @@ def project_onto_dual_cone(
       gramian: G = JJᵀ.
       weights: u.
       present: the task mask; absent tasks get 0. None: all are present.
-      regularisation: ρ; if not 0, G / tr G + ρI stands in the place of G.
+      regularisation: ρ; G / tr G + ρI stands in the place of G, which makes no
+        difference where ρ is 0.
 
     Returns:
       v.
     """
     gramian, _, mask = prepare(gramian, present)
-    if regularisation:
-        trace = jnp.trace(gramian)
-        gramian = gramian / jnp.where(trace > 0, trace, jnp.ones_like(trace))
-        gramian = gramian + jnp.diag(mask * regularisation)
+    trace = jnp.trace(gramian)
+    gramian = gramian / jnp.where(trace > 0, trace, jnp.ones_like(trace))
+    gramian += jnp.diag(mask * jnp.asarray(regularisation, mask.dtype))
     return bounded_qp(gramian, jnp.zeros_like(mask), mask * weights.astype(mask.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, Bool, Float, Shaped
+from auxjax._types import Array, Bool, Float, Number, Shaped
 from auxjax.aggregation._solvers._prepare import (
     dot,
     is_zero_row,
@@ -18,7 +18,7 @@ MAX_STEPS = 100
 
 def fair_point(
     gramian: Shaped[Array, "T T"],
-    power: Float[Array, ""] | float = 1.0,
+    power: Number = 1.0,
     present: Bool[Array, " T"] | None = None,
 ) -> Float[Array, " T"]:
     r"""Solves Gw = w^−p for w > 0, entry by entry.
