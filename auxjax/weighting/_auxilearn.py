@@ -167,7 +167,8 @@ def scale_by_auxilearn(
         if hidden:
             after = _if_finite(_step(learn, slope, *before), before)
         else:
-            phi, network_state, _ = move(learn, slope, before[1], before[0], counted)
+            among = counted.at[0].set(False)  # the main task's is 1
+            phi, network_state, _ = move(learn, slope, before[1], before[0], among)
             after = (monotone(phi), network_state)
         return *after, meta_gradient
 
