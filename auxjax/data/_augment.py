@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import SupportsFloat, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Array, Float, Key, Shaped
+from auxjax.data._integers import integer
 from auxjax.data._scenes import Scenes
 
 __all__ = ["augment_scenes", "random_crop_flip", "rotate"]
@@ -25,7 +27,7 @@ def augment_scenes(
     key: Key[Array, ""],
     scenes: Scenes,
     *,
-    scales: Sequence[float] = SCALES,
+    scales: Sequence[SupportsFloat] = SCALES,
     flip: bool = True,
     disparity: bool = False,
 ) -> Scenes:
@@ -69,12 +71,13 @@ def augment_scenes(
       Liu, Johns, Davison: End-to-End Multi-Task Learning with Attention (2019),
       arXiv 1803.10704. Its code interpolates normals bilinearly, which shortens them.
     """
-    if not scales or min(scales) < 1:
+    factors = tuple(float(scale) for scale in scales)
+    if not factors or min(factors) < 1:
         raise ValueError(
             "`scales` should be one number or more, each at least 1. "
-            f"Found {list(scales)}."
+            f"Found {list(factors)}."
         )
-    return _augment(key, scenes, scales=tuple(scales), flip=flip, disparity=disparity)
+    return _augment(key, scenes, scales=factors, flip=flip, disparity=disparity)
 
 
 @functools.partial(jax.jit, static_argnames=("scales", "flip", "disparity"))
@@ -147,7 +150,7 @@ def random_crop_flip(
     key: Key[Array, ""],
     images: Shaped[Array, "B H W C"],
     *,
-    padding: int = 4,
+    padding: SupportsIndex = 4,
     flip: bool = True,
 ) -> Shaped[Array, "B H W C"]:
     """Shifts each image by up to `padding` pixels, and mirrors every second one.
@@ -176,8 +179,7 @@ def random_crop_flip(
     References:
       He, Zhang, Ren, Sun: Deep Residual Learning (2015), arXiv 1512.03385, §4.2.
     """
-    if padding < 0:
-        raise ValueError(f"`padding` should be at least 0. Found {padding}.")
+    padding = integer("padding", padding, 0)
     return _crop_flip(key, images, padding=padding, flip=flip)
 
 
@@ -195,7 +197,7 @@ def _crop_flip(key, images, *, padding, flip):
 
 
 def rotate(
-    images: Shaped[Array, "B H W C"], degrees: float | int
+    images: Shaped[Array, "B H W C"], degrees: SupportsFloat
 ) -> Shaped[Array, "B H W C"]:
     """Turns images counter-clockwise about their middle.
 
@@ -220,7 +222,7 @@ def rotate(
            [1, 3]], dtype=int32)
     """
     height, width = images.shape[1:3]
-    turns, rest = divmod(degrees, 90)
+    turns, rest = divmod(float(degrees), 90)
     if rest == 0:
         if turns % 2 and height != width:
             raise ValueError(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
 
+from auxjax.data._integers import integer
+
 
 def batches(
     arrays: Any,
-    batch_size: int,
+    batch_size: SupportsIndex,
     *,
-    seed: int = 0,
-    epoch: int = 0,
-    start: int = 0,
+    seed: SupportsIndex = 0,
+    epoch: SupportsIndex = 0,
+    start: SupportsIndex = 0,
     shuffle: bool = True,
     drop_last: bool = True,
 ) -> Iterator[Any]:
@@ -51,11 +53,9 @@ def batches(
       True
     """
     count = _count(arrays)
-    numbers = {"batch_size": (batch_size, 1), "seed": (seed, 0)}
-    numbers |= {"epoch": (epoch, 0), "start": (start, 0)}
-    for name, (number, least) in numbers.items():
-        if number < least:
-            raise ValueError(f"`{name}` should be at least {least}. Found {number}.")
+    batch_size = integer("batch_size", batch_size, 1)
+    seed, epoch = integer("seed", seed, 0), integer("epoch", epoch, 0)
+    start = integer("start", start, 0)
     if drop_last and batch_size > count:
         raise ValueError(
             f"`batch_size` should be at most {count}, the number of samples. "

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import tarfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from auxjax.data._find import find
+from auxjax.data._find import find, require_file
 from auxjax.data._images import Images, as_labels, hinted, malformed
 from auxjax.data._pickles import read_pickle
+from auxjax.data._unzip import unzipped
 
 _PAGE = "Download it from https://www.cs.toronto.edu/~kriz/cifar.html (python version)."
 
@@ -35,7 +35,8 @@ def cifar10(data_dir: str | Path | None = None) -> tuple[Images, Images]:
 
     Raises:
       FileNotFoundError: the archive, or a file in it, is missing.
-      ValueError: a file is truncated or malformed, or asks for code to be run.
+      ValueError: a file is truncated or malformed, or asks for code to be run; the
+        archive has links in it, or unpacks to more than the published one could.
 
     Example:
       >>> train, test = cifar10("no/such/folder")
@@ -72,7 +73,8 @@ def cifar100(data_dir: str | Path | None = None) -> tuple[Images, Images]:
 
     Raises:
       FileNotFoundError: the archive, or a file in it, is missing.
-      ValueError: a file is truncated or malformed, or asks for code to be run.
+      ValueError: a file is truncated or malformed, or asks for code to be run; the
+        archive has links in it, or unpacks to more than the published one could.
 
     Example:
       >>> train, test = cifar100("no/such/folder")
@@ -104,31 +106,40 @@ def _load(
     """The pickles of a folder, or of the archive of that folder, with their paths."""
     archive = f"{stem}-python.tar.gz"
     hint = _hint(folder, stem)
-    path = find([folder, archive], data_dir, hint)
+    path = find(
+        [folder, archive],
+        data_dir,
+        hint,
+        accept=lambda p: p.is_file() if p.name == archive else p.is_dir(),
+    )
     if path.is_dir():
-        return [_from_folder(path / name, hint) for name in names]
-    members = _members(path, [f"{folder}/{name}" for name in names], hint)
-    return [(where, read_pickle(content, where)) for where, content in members.items()]
-
-
-def _from_folder(path: Path, hint: str) -> tuple[str, dict[str, Any]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"`{path}` is missing. {hint}")
-    return str(path), read_pickle(path.read_bytes(), path)
+        files = [require_file(path / name, hint) for name in names]
+        contents = {str(file): file.read_bytes() for file in files}
+    else:
+        contents = _members(path, [f"{folder}/{name}" for name in names], hint)
+    return [(where, read_pickle(content, where)) for where, content in contents.items()]
 
 
 def _members(path: Path, names: Sequence[str], hint: str) -> dict[str, bytes]:
-    """The contents of some files in an archive, in the order asked for."""
-    found: dict[str, bytes] = {}
+    """The contents of some files in an archive, in the order asked for.
+
+    Nothing is extracted, and no link followed: what is in the archive is all there is.
+    """
+    whole = "be a whole .tar.gz archive"
+    content = unzipped(path, whole)
     try:
-        with tarfile.open(path) as archive:
-            for member in archive:  # one pass: a compressed file cannot jump
-                name = member.name.removeprefix("./")
-                stream = archive.extractfile(member) if name in names else None
-                if stream is not None:
-                    found[name] = stream.read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise malformed(path, "be a whole .tar.gz archive", error) from error
+        with tarfile.open(fileobj=content, mode="r:") as archive:
+            members = archive.getmembers()
+    except Exception as error:  # a corrupt archive fails in every possible way
+        raise malformed(path, whole, error) from error
+    found: dict[str, bytes] = {}
+    for member in members:
+        if not (member.isdir() or member.isreg()) or member.issparse():
+            kind = "a link" if member.issym() or member.islnk() else "another thing"
+            raise malformed(f"{path}/{member.name}", "be a file or a folder", kind)
+        if (name := member.name.removeprefix("./")) in names and member.isreg():
+            content.seek(member.offset_data)
+            found[name] = content.read(member.size)
     for name in names:
         if name not in found:
             raise FileNotFoundError(f"`{name}` is missing in `{path}`. {hint}")
@@ -143,16 +154,11 @@ def _get(path: str, batch: dict[str, Any], key: str) -> Any:
 
 def _pixels(path: str, batch: dict[str, Any]) -> np.ndarray:
     """`[n, 3072]`, all of red first, as `[n, 32, 32, 3]`."""
-    try:
-        data = np.asarray(_get(path, batch, "data"))
-    except ValueError as error:  # rows of different lengths
-        raise malformed(path, "hold images as [n, 3072] uint8", error) from error
-    if (
-        data.ndim != 2
-        or data.shape[1] != 3072
-        or data.dtype != np.uint8
-        or not len(data)
-    ):
+    data = _get(path, batch, "data")
+    if not isinstance(data, np.ndarray):
+        raise malformed(path, "hold images as [n, 3072] uint8", type(data).__name__)
+    is_right = data.ndim == 2 and data.shape[1] == 3072 and data.dtype == np.uint8
+    if not is_right or not len(data):
         raise malformed(
             path, "hold images as [n, 3072] uint8", f"{list(data.shape)} {data.dtype}"
         )
@@ -160,5 +166,5 @@ def _pixels(path: str, batch: dict[str, Any]) -> np.ndarray:
 
 
 def _labels(path: str, batch: dict[str, Any], key: str, classes: int) -> np.ndarray:
-    count = len(_get(path, batch, "data"))
+    count = len(batch["data"])
     return as_labels(path, _get(path, batch, key), count, classes, key)

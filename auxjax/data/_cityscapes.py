@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
 from auxjax.data._find import find
 from auxjax.data._images import hinted, malformed
+from auxjax.data._integers import integer
 from auxjax.data._numbered import (
+    UNKNOWN,
     Kind,
     as_image,
     read_finite,
@@ -21,6 +24,7 @@ from auxjax.data._numbered import (
 from auxjax.data._nyuv2 import has_splits
 from auxjax.data._pixels import open_picture, pillow
 from auxjax.data._scenes import Scenes
+from auxjax.data._visible import visible
 
 _HINT = (
     "Expected, as MTAN: {train,val}/{image,label,depth}/{0,1,…}.npy, channels last, "
@@ -49,7 +53,7 @@ _PARTS = [
 def cityscapes(
     data_dir: str | Path | None = None,
     layout: str = "auto",
-    num_classes: int = 19,
+    num_classes: SupportsIndex = 19,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Scenes, Scenes]:
@@ -59,8 +63,9 @@ def cityscapes(
       data_dir: the folder of `train/` and `val/`, or one with `cityscapes/` in it; see
         `find` for where else they are looked for.
       layout: `"npy"` is MTAN's, `"png"` Auto-λ's, `"auto"` whichever is there.
-      num_classes: labels are below it. Of MTAN's layout `label_7` or `label_19` is
-        read where it is there, otherwise `label`; Auto-λ's has 19 classes.
+      num_classes: labels are below it; −1 and 255 are unknown, and become −1. Of
+        MTAN's layout `label_7` or `label_19` is read where it is there, otherwise
+        `label`; Auto-λ's has 19 classes, of the published ids in any integers.
       progress: called with the number of files read and of all of them.
 
     Returns:
@@ -92,6 +97,7 @@ def cityscapes(
         raise ValueError(
             f'`layout` should be "auto", "npy" or "png". Found {layout!r}.'
         )
+    num_classes = integer("num_classes", num_classes, 1)
     # NYUv2 in MTAN's layout looks the same and has normals.
     root = find(
         ["cityscapes", "Cityscapes", "CityScapes", ""],
@@ -100,7 +106,9 @@ def cityscapes(
         accept=lambda path: has_splits(path) and not (path / "train/normal").is_dir(),
     )
     if layout == "auto":
-        is_png = next((root / "train" / "image").glob("*.png"), None) is not None
+        images = root / "train" / "image"
+        files = visible(images) if images.is_dir() else []
+        is_png = any(file.suffix == ".png" for file in files)
         layout = "png" if is_png else "npy"
     kinds = _png(root, num_classes) if layout == "png" else _npy(root, num_classes)
     train, validation = read_splits(root, ("train", "val"), kinds, _HINT, progress)
@@ -135,6 +143,10 @@ def _png(root: Path, num_classes: int) -> dict[str, Kind]:
     return kinds
 
 
+_INTEGERS = ("L", "P", "I;16", "I;16B", "I")
+"""What Pillow calls pictures of whole numbers, one a pixel."""
+
+
 def _open(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:
     """The pixels of a picture that should be of some kind of Pillow's."""
     picture = open_picture(path, path.read_bytes())
@@ -148,10 +160,13 @@ def _read_colours(path: Path) -> np.ndarray:
 
 
 def _read_classes(path: Path) -> np.ndarray:
-    ids = _open(path, ("L", "P"), "8-bit class ids")
-    if ids.max() >= len(_CLASSES):
-        raise malformed(path, "hold class ids from 0 to 33", ids.max())
-    return _CLASSES[ids]
+    ids = _open(path, _INTEGERS, "class ids").astype(np.int64)
+    ids[ids == UNKNOWN] = -1
+    if ids.min() < -1 or ids.max() >= len(_CLASSES):
+        raise malformed(
+            path, "hold class ids from -1 to 33", f"{ids.min()} to {ids.max()}"
+        )
+    return np.where(ids < 0, np.int32(-1), _CLASSES[ids])
 
 
 def _read_disparity(path: Path) -> np.ndarray:
@@ -163,7 +178,7 @@ def _read_disparity(path: Path) -> np.ndarray:
 
 def _read_parts(path: Path) -> np.ndarray:
     """Published as object (two digits), its number (three) and its part (two)."""
-    ids = _open(path, ("I", "I;16", "L"), "32-bit part ids").astype(np.int64)
+    ids = _open(path, _INTEGERS, "part ids").astype(np.int64)
     if ids.min() < 0 or ids.max() > 9_999_999:
         raise malformed(
             path, "hold part ids of up to 7 digits", f"{ids.min()} to {ids.max()}"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from auxjax.data._whole import whole_file
+
 _CHUNK = 512  # pictures decoded between two writes
 
 
-def cache_folder(cache_dir: str | Path | None) -> Path:
+def cache_folder(cache_dir: str | Path | None) -> Path | None:
     """Where what was made once is kept.
 
     Args:
@@ -22,21 +24,33 @@ def cache_folder(cache_dir: str | Path | None) -> Path:
         in `XDG_CACHE_HOME`, or in `~/.cache`.
 
     Returns:
-      The folder, which may not be there yet.
+      The folder, which may not be there yet; None where it is in a home and there is
+      no home.
     """
     default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "auxjax")
     chosen = cache_dir or os.environ.get("AUXJAX_CACHE") or default
-    return Path(os.path.expanduser(chosen))
+    folder = Path(os.path.expanduser(chosen))
+    return None if folder.parts[:1] == ("~",) else folder
 
 
-def fingerprint(paths: Sequence[Path], *more: object) -> str:
-    """Short, and another one whenever a file's path, size or date is."""
-    stats = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-    return hashlib.sha256(repr((stats, more)).encode()).hexdigest()[:16]
+def fingerprint(root: Path, paths: Iterable[Path], *more: object) -> str:
+    """Short, and another one whenever some file's name, size or date is.
+
+    A folder's own date says nothing: it stays when a file in it is written over, and
+    moves when one is copied there that is no picture.
+
+    Args:
+      root: the folder of the data, which counts as well.
+      paths: the files, which are there.
+      more: what else makes a difference.
+    """
+    stats = ((p.name, s.st_size, s.st_mtime_ns) for p in paths for s in [p.stat()])
+    content = repr((str(root.resolve()), list(stats), more))
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def decode_once(
-    cache: Path,
+    cache: Path | None,
     names: Sequence[str],
     read: Callable[[str], bytes],
     decode: Callable[[str, bytes], np.ndarray],
@@ -49,7 +63,7 @@ def decode_once(
     in memory.
 
     Args:
-      cache: the file, `.npy`.
+      cache: the file, `.npy`; None for none.
       names: of the pictures, in their order.
       read: the bytes of a picture of some name; called in this thread.
       decode: makes pixels of a name and its bytes; called in several threads.
@@ -63,25 +77,21 @@ def decode_once(
       OSError: the disk is full.
     """
     whole = (len(names), *shape)
-    if (cached := _load(cache, whole)) is not None:
+    if cache is not None and (cached := _load(cache, whole)) is not None:
         return cached
     chunks = _decode(names, read, decode, progress)
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(suffix=".partial", dir=cache.parent)
-    except OSError:
-        return np.concatenate(list(chunks))
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            if cache is None:
+                raise FileNotFoundError
+            file = stack.enter_context(whole_file(cache))
+        except OSError:
+            return np.concatenate(list(chunks))
         # Plain writes: on a full disk they raise, where a mapped page would kill.
-        with os.fdopen(handle, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": whole}
-            np.lib.format.write_array_header_1_0(file, header)
-            for chunk in chunks:
-                file.write(chunk.tobytes())
-        os.replace(partial, cache)
-    except BaseException:
-        os.unlink(partial)
-        raise
+        header = {"descr": "|u1", "fortran_order": False, "shape": whole}
+        np.lib.format.write_array_header_1_0(file, header)
+        for chunk in chunks:
+            file.write(chunk.tobytes())
     return np.load(cache, mmap_mode="r")
 
 

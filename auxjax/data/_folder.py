@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
 from auxjax.data._images import Images, hinted, malformed
-from auxjax.data._pixels import centre, check_size, open_picture, pillow
+from auxjax.data._integers import integer
+from auxjax.data._pixels import centre, open_rgb, pillow
+from auxjax.data._visible import visible
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
@@ -24,14 +27,16 @@ _HINT = (
 @hinted(_HINT)
 def image_folder(
     folder: str | Path,
-    classes: Sequence[str | int],
-    size: int,
+    classes: Sequence[str | SupportsIndex],
+    size: SupportsIndex,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Images:
     """Pictures of some classes, each class a folder of JPEG or PNG files.
 
-    Of each picture the largest square in its middle is kept and resized.
+    Of each picture the largest square in its middle is kept and resized; 16 bits a
+    channel become 8. Hidden files and folders, and those that operating systems leave
+    behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`), do not count.
 
     Args:
       folder: what holds the classes' folders, such as ImageNet's `train`.
@@ -64,7 +69,7 @@ def image_folder(
     References:
       Deng et al., ImageNet: a large-scale hierarchical image database, 2009.
     """
-    check_size(size)
+    size = integer("size", size, 1)
     pillow()
     root = Path(os.path.expanduser(folder))
     chosen = _choose(root, classes)
@@ -72,22 +77,18 @@ def image_folder(
     images = np.empty((len(files), size, size, 3), np.uint8)
     labels = np.empty(len(files), np.int32)
     for i, (label, file) in enumerate(files):
-        images[i] = centre(open_picture(file, file.read_bytes()), size)
+        images[i] = centre(open_rgb(file, file.read_bytes()), size)
         labels[i] = label
         if progress is not None:
             progress(i + 1, len(files))
     return Images(images, labels)
 
 
-def _choose(root: Path, classes: Sequence[str | int]) -> list[Path]:
+def _choose(root: Path, classes: Sequence[str | SupportsIndex]) -> list[Path]:
     """The folders of the classes asked for."""
     if not root.is_dir():
         raise FileNotFoundError(f"`{root}` is missing. {_HINT}")
-    names = sorted(
-        item.name
-        for item in root.iterdir()
-        if item.is_dir() and not item.name.startswith(".")
-    )
+    names = [item.name for item in visible(root) if item.is_dir()]
     if not names:
         raise malformed(root, "hold a folder for each class", "none")
     chosen = []
@@ -99,12 +100,12 @@ def _choose(root: Path, classes: Sequence[str | int]) -> list[Path]:
                     f"such as {names[0]}."
                 )
             chosen.append(root / wanted)
-        elif 0 <= wanted < len(names):
-            chosen.append(root / names[wanted])
+        elif 0 <= (number := integer("classes", wanted)) < len(names):
+            chosen.append(root / names[number])
         else:
             raise ValueError(
                 f"`classes` should be from 0 to {len(names) - 1}, the number of the "
-                f"last folder in `{root}`. Found {wanted}."
+                f"last folder in `{root}`. Found {number}."
             )
     if not chosen or len(set(chosen)) < len(chosen):
         raise ValueError(
@@ -114,8 +115,8 @@ def _choose(root: Path, classes: Sequence[str | int]) -> list[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The pictures of a class, sorted; hidden files do not count."""
-    files = sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+    """The pictures of a class, sorted."""
+    files = visible(folder)
     if not files:
         raise malformed(folder, "hold pictures", "none")
     for file in files:

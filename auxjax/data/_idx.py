@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from auxjax.data._find import find
 from auxjax.data._images import Images, as_labels, hinted, malformed
+from auxjax.data._unzip import unzipped
 
 # "" is for the folder that a caller names: its files say not which of the two they are.
 _MNIST = ("mnist", "MNIST/raw", "MNIST", "")
@@ -119,7 +118,7 @@ def _stems(part: str) -> tuple[str, str]:
 def _holds_idx(folder: Path) -> bool:
     """Whether any of the files is there: then all the others have to be."""
     stems = [*_stems("train"), *_stems("t10k")]
-    return any((folder / name).exists() for s in stems for name in _spellings(s))
+    return any((folder / name).is_file() for s in stems for name in _spellings(s))
 
 
 def _read(folder: Path, hint: str) -> tuple[Images, Images]:
@@ -137,7 +136,7 @@ def _read(folder: Path, hint: str) -> tuple[Images, Images]:
 def _read_part(folder: Path, part: str, hint: str) -> Images:
     paths = []
     for stem in _stems(part):
-        found = [folder / n for n in _spellings(stem) if (folder / n).exists()]
+        found = [folder / n for n in _spellings(stem) if (folder / n).is_file()]
         if not found:
             raise FileNotFoundError(f"`{folder / stem}` or its .gz is missing. {hint}")
         paths.append(found[0])
@@ -147,12 +146,10 @@ def _read_part(folder: Path, part: str, hint: str) -> Images:
 
 def _read_idx(path: Path, axes: int) -> np.ndarray:
     """The array of bytes in an idx file: magic, sizes (both big-endian), values."""
-    content = path.read_bytes()
     if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, OSError, zlib.error) as error:
-            raise malformed(path, "be a whole gzip file", error) from error
+        content = unzipped(path, "be a whole gzip file").getvalue()
+    else:
+        content = path.read_bytes()
     header = 4 * (1 + axes)
     magic = bytes([0, 0, 8, axes])  # 8: unsigned bytes
     if len(content) < header or content[:4] != magic:

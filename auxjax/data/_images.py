@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -80,28 +78,3 @@ def as_labels(
             f"{labels.min()} to {labels.max()}",
         )
     return labels.astype(np.int32)
-
-
-def require(module: str, install: str, wanted: str) -> ModuleType:
-    """Imports an optional dependency, or says how to install it.
-
-    Args:
-      module: its dotted name.
-      install: what `pip install` should be given.
-      wanted: what needs it, for the message.
-
-    Returns:
-      The module.
-
-    Raises:
-      ModuleNotFoundError: it, or something it imports, is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = (error.name or module).partition(".")[0]
-        raise ModuleNotFoundError(
-            f"{wanted} needs `{package}`, which is not installed. "
-            f"Install it with: pip install {install}",
-            name=error.name,
-        ) from error

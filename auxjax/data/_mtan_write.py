@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from auxjax.data._scenes import Scenes
+from auxjax.data._visible import visible
 
 __all__ = ["write_mtan"]
 
@@ -60,7 +61,7 @@ _KINDS = ("image", "label", "depth", "normal")
 
 
 def _check(folder: Path, scenes: Scenes) -> None:
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and visible(folder):
         raise FileExistsError(
             f"`{folder}` should be empty: its numbers would be mixed."
         )

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from auxjax.data._images import malformed
+from auxjax.data._visible import visible
+
+UNKNOWN = 255
+"""How labels say that nothing is known where they cannot be negative."""
 
 
 class Kind(NamedTuple):
@@ -99,15 +103,14 @@ def _numbers(folder: Path, kind: Kind, hint: str) -> set[int]:
     if not path.is_dir():
         raise FileNotFoundError(f"`{path}` is missing. {hint}")
     numbers = set()
-    for item in path.iterdir():
-        if item.name.startswith("."):
-            continue
+    for item in visible(path):
         stem = item.name.removesuffix(kind.suffix)
         if not stem.isdecimal() or item.name != f"{int(stem)}{kind.suffix}":
             raise malformed(
                 path, f"hold only 0{kind.suffix}, 1{kind.suffix}, …", item.name
             )
-        numbers.add(int(stem))
+        if item.is_file():  # else the file of that number is missing
+            numbers.add(int(stem))
     if not numbers:
         raise malformed(path, f"hold 0{kind.suffix}, 1{kind.suffix}, …", "no file")
     return numbers
@@ -129,12 +132,14 @@ def as_image(path: Path, image: np.ndarray) -> np.ndarray:
 
 
 def read_label(path: Path, num_classes: int) -> np.ndarray:
-    """`[H, W]` int32, from −1, of any dtype with whole numbers."""
+    """`[H, W]` int32, from −1, of any dtype with whole numbers; 255 becomes −1."""
     return as_label(path, _load(path, 2), num_classes)
 
 
 def as_label(path: Path, label: np.ndarray, num_classes: int) -> np.ndarray:
     """As `read_label`, of what was read."""
+    if num_classes <= UNKNOWN:
+        label = np.where(label == UNKNOWN, -1, label.astype(np.float64))
     low, high = label.min(), label.max()
     if not (low >= -1 and high < num_classes):
         raise malformed(
@@ -159,7 +164,7 @@ def _load(path: Path, axes: int, channels: int | None = None) -> Any:
     try:
         with path.open("rb") as file:
             array = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a corrupt file fails in every possible way
         raise malformed(path, "be a whole .npy file of numbers", error) from error
     expected = "[H, W]" if channels is None else f"[H, W, {channels}]"
     is_right = array.ndim == axes and array.size > 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import SupportsIndex
 
 from auxjax.data._find import find
 from auxjax.data._images import hinted
+from auxjax.data._integers import integer
 from auxjax.data._numbered import (
     Kind,
     read_finite,
@@ -27,7 +29,7 @@ _HINT = (
 def nyuv2(
     data_dir: str | Path | None = None,
     *,
-    num_classes: int = 13,
+    num_classes: SupportsIndex = 13,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Scenes, Scenes]:
     """The 1,449 indoor scenes of NYUv2, 288 × 384, from MTAN's npy files.
@@ -37,7 +39,7 @@ def nyuv2(
     Args:
       data_dir: the folder of `train/` and `val/`, or one with `nyuv2/` in it; see
         `find` for where else they are looked for.
-      num_classes: labels are below it.
+      num_classes: labels are below it; −1 and 255 are unknown, and become −1.
       progress: called with the number of files read and of all of them.
 
     Returns:
@@ -59,6 +61,7 @@ def nyuv2(
       Silberman et al., Indoor segmentation and support inference, 2012;
       Liu et al., MTAN, arXiv 1803.10704.
     """
+    num_classes = integer("num_classes", num_classes, 1)
     root = find(["nyuv2", "NYUv2", ""], data_dir, _HINT, accept=has_splits)
     kinds = {
         "images": Kind("image", ".npy", read_image),

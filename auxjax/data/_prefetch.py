@@ -6,16 +6,18 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
+
+from auxjax.data._integers import integer
 
 _PATIENCE = 5.0  # seconds that closing waits for a batch which is being read
 
 
 def prefetch(
     batches: Iterable[Any],
-    depth: int = 2,
+    depth: SupportsIndex = 2,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Prefetched:
     """Reads batches in a thread and puts them on the device ahead of the training.
@@ -40,9 +42,7 @@ def prefetch(
       ...     [int(batch.sum()) for batch in ready]
       [0, 2, 4]
     """
-    if depth < 1:
-        raise ValueError(f"`depth` should be at least 1. Found {depth}.")
-    return Prefetched(batches, depth, sharding)
+    return Prefetched(batches, integer("depth", depth, 1), sharding)
 
 
 class Prefetched(Iterator[Any]):

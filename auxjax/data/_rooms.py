@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ import numpy as np
 
 from auxjax._types import Array, Key
 from auxjax.data._decoded import cache_folder
+from auxjax.data._integers import integer
 from auxjax.data._rooms_cache import Arrays, load, recipe, save
 from auxjax.data._rooms_scene import random_room
 from auxjax.data._rooms_trace import camera_rays, trace
@@ -36,11 +37,11 @@ Progress = Callable[[int, int], object]
 
 
 def rooms(
-    num_train: int = 800,
-    num_test: int = 400,
+    num_train: SupportsIndex = 800,
+    num_test: SupportsIndex = 400,
     *,
-    size: tuple[int, int] = (64, 64),
-    seed: int = 0,
+    size: Sequence[SupportsIndex] = (64, 64),
+    seed: SupportsIndex = 0,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
     quiet: bool = False,
@@ -77,16 +78,17 @@ def rooms(
       >>> train.images.shape, test.depth.shape
       ((2, 8, 8, 3), (2, 8, 8, 1))
     """
-    counts = {"train": num_train, "test": num_test}
-    for name, value in (("num_train", num_train), ("num_test", num_test)):
-        if value < 1:
-            raise ValueError(f"`{name}` should be at least 1. Found {value}.")
+    counts = {
+        "train": integer("num_train", num_train, 1),
+        "test": integer("num_test", num_test, 1),
+    }
+    size, seed = _pair(size), integer("seed", seed)
     if min(size) < 1:
         raise ValueError(f"`size` should be at least 1 × 1. Found {size}.")
-    shape, made = f"{size[0]}x{size[1]}", recipe()
+    shape, made, folder = f"{size[0]}x{size[1]}", recipe(), cache_folder(cache_dir)
     paths = {
-        split: cache_folder(cache_dir)
-        / f"rooms-{split}-{count}-{shape}-seed{seed}-{made}.npz"
+        split: folder
+        and folder / f"rooms-{split}-{count}-{shape}-seed{seed}-{made}.npz"
         for split, count in counts.items()
     }
     found = {
@@ -108,7 +110,9 @@ def rooms(
     return _scenes(found["train"]), _scenes(found["test"])
 
 
-def render_room(key: Key[Array, ""], size: tuple[int, int] = (64, 64)) -> Scenes:
+def render_room(
+    key: Key[Array, ""], size: Sequence[SupportsIndex] = (64, 64)
+) -> Scenes:
     """One random room, seen once: a pure function, to be jitted, and vmapped over keys.
 
     Args:
@@ -124,13 +128,19 @@ def render_room(key: Key[Array, ""], size: tuple[int, int] = (64, 64)) -> Scenes
       >>> shapes.images.shape, shapes.label.shape, shapes.depth.shape
       ((64, 64, 3), (64, 64), (64, 64, 1))
     """
-    arrays = _render(key, size)
+    arrays = _render(key, _pair(size))
     return Scenes(
         arrays["images"].astype(jnp.float32) / 255,
         arrays["label"].astype(jnp.int32),
         arrays["depth"],
         arrays["normal"],
     )
+
+
+def _pair(size: Sequence[SupportsIndex]) -> tuple[int, int]:
+    """Height and width as Python's numbers."""
+    height, width = (integer("size", side) for side in size)
+    return height, width
 
 
 def _render(key: Key[Array, ""], size: tuple[int, int]) -> dict[str, Any]:

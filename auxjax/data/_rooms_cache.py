@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from auxjax.data._whole import whole_file
 
 Arrays = dict[str, Any]
 
@@ -22,15 +23,17 @@ def recipe() -> str:
     return digest.hexdigest()[:12]
 
 
-def load(path: Path, layout: Arrays) -> Arrays | None:
+def load(path: Path | None, layout: Arrays) -> Arrays | None:
     """What was saved; None if there is nothing, or nothing whole.
 
     A zip file knows a checksum of each of its arrays: damage does not go unnoticed.
 
     Args:
-      path: of the file.
+      path: of the file; None for none.
       layout: arrays of the shapes and dtypes that should be in it.
     """
+    if path is None:
+        return None
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
             found = {name: arrays[name] for name in layout}
@@ -42,20 +45,13 @@ def load(path: Path, layout: Arrays) -> Arrays | None:
     return found
 
 
-def save(path: Path, arrays: Arrays) -> bool:
-    """Writes all or nothing; False where the disk is full or read-only."""
-    temporary = None
+def save(path: Path | None, arrays: Arrays) -> bool:
+    """Writes all or nothing; False where the disk is full or read-only, or no path."""
+    if path is None:
+        return False
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, suffix=".part", delete=False
-        ) as file:
-            temporary = Path(file.name)
+        with whole_file(path) as file:
             np.savez(file, **arrays)
-        temporary.replace(path)
     except OSError:
         return False
-    finally:
-        if temporary is not None:  # gone already, if all went well
-            temporary.unlink(missing_ok=True)
     return True

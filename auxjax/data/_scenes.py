@@ -12,7 +12,8 @@ class Scenes(NamedTuple):
 
     Attributes:
       images: `[n, H, W, 3]` float32 in [0, 1].
-      label: `[n, H, W]` int32, the class of each pixel; −1 is to be ignored.
+      label: `[n, H, W]` int32, the class of each pixel; −1 is to be ignored (and 255,
+        which readers turn into −1).
       depth: `[n, H, W, 1]` float32, or disparity; 0 is to be ignored.
       normal: `[n, H, W, 3]` float32, unit normals of the surfaces; a pixel whose
         channels add up to 0 is to be ignored. None where there are none.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,11 @@ _HINT = (
     "Expected in one folder: train_32x32.mat and test_32x32.mat.\n"
     "Download them from http://ufldl.stanford.edu/housenumbers/ (format 2)."
 )
+_MOST = 1_000_000  # images; all that are published, the extra ones too, are 630,420
+_NUMBERS = {
+    *("single", "double", "int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64"),
+}
 
 
 @hinted(_HINT)
@@ -55,25 +63,42 @@ def svhn(data_dir: str | Path | None = None) -> tuple[Images, Images]:
     return train, test
 
 
-def _read(path: Path) -> Images:
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says of any error in the block that the file is to blame."""
     try:
-        content = scipy.io.loadmat(path, variable_names=["X", "y"])
+        yield
     except Exception as error:  # a corrupt file fails in every possible way
         raise malformed(path, "be a whole MATLAB file", error) from error
-    if not {"X", "y"} <= set(content):
-        found = sorted(key for key in content if not key.startswith("__"))
-        raise malformed(path, "hold the variables X and y", found)
-    images, labels = content["X"], content["y"]
-    if images.ndim != 4 or images.shape[:3] != (32, 32, 3) or images.dtype != np.uint8:
+
+
+def _check(path: Path, listed: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    """Before anything is unpacked: a small file can say that it holds a lot."""
+    shape, kind = listed.get("X", ((32, 32, 3, _MOST), "uint8"))
+    if len(shape) != 4 or shape[:3] != (32, 32, 3) or kind != "uint8":
         raise malformed(
-            path,
-            "hold images as [32, 32, 3, n] uint8",
-            f"{list(images.shape)} {images.dtype}",
+            path, "hold images as [32, 32, 3, n] uint8", f"{list(shape)} {kind}"
         )
-    count = images.shape[3]
-    labels = labels.reshape(-1)
-    if count == 0 or len(labels) != count:
-        raise malformed(path, f"hold {count} labels, one an image", len(labels))
+    count = shape[3]
+    if not 0 < count <= _MOST:
+        raise malformed(path, f"hold 1 to {_MOST:,} images", f"{count:,}")
+    shape, kind = listed.get("y", ((count,), "uint8"))
+    labels = math.prod(shape)
+    if labels > _MOST or ("X" in listed and labels != count):
+        raise malformed(path, f"hold {count} labels, one an image", labels)
+    if kind not in _NUMBERS:
+        raise malformed(path, "hold whole numbers as labels", kind)
+
+
+def _read(path: Path) -> Images:
+    with _whole(path):
+        listed = {name: (shape, kind) for name, shape, kind in scipy.io.whosmat(path)}
+    _check(path, listed)
+    with _whole(path):
+        content = scipy.io.loadmat(path, variable_names=["X", "y"])
+    if not {"X", "y"} <= set(content):
+        raise malformed(path, "hold the variables X and y", sorted(listed))
+    images, labels = content["X"], content["y"].reshape(-1)
     if not (labels.min() >= 1 and labels.max() <= 10):
         raise malformed(
             path, "hold labels from 1 to 10", f"{labels.min()} to {labels.max()}"

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from auxjax._extras import absent, require
 from auxjax.data._find import find
-from auxjax.data._images import Images, as_labels, malformed, require
+from auxjax.data._images import Images, as_labels, malformed
+from auxjax.data._visible import visible_below
 
 _FORMATS = "array_record or parquet"
 
@@ -67,7 +69,7 @@ def tfds(
         [folder_name],
         data_dir,
         hint,
-        accept=lambda path: next(path.rglob("dataset_info.json"), None) is not None,
+        accept=lambda path: bool(visible_below(path, "dataset_info.json")),
     )
     with _installed(name):
         source = _open(name, split, folder)
@@ -77,20 +79,17 @@ def tfds(
 @contextlib.contextmanager
 def _installed(name: str) -> Iterator[None]:
     """Says what to install where an import inside the block fails."""
-    install = '"auxjax[data]"'
-    require("tensorflow_datasets", install, f"`tfds({name!r})`")
+    wanted = f"`tfds({name!r})`"
+    require("tensorflow_datasets", "data", wanted)
     try:
         yield
     except ImportError as error:  # it imports what it needs for a format late
-        raise ModuleNotFoundError(
-            f"`tfds({name!r})` needs {error.name or error}, which is not installed. "
-            f"Install it with: pip install {install}"
-        ) from error
+        raise absent(error, "data", wanted) from error
 
 
 def _open(name: str, split: str, folder: Path) -> Any:
     """The data source, its errors put in terms of the folder."""
-    library = require("tensorflow_datasets", '"auxjax[data]"', "`tfds`")
+    library = require("tensorflow_datasets", "data", "`tfds`")
     try:
         return library.data_source(
             name, split=split, data_dir=str(folder.parent), download=False
@@ -99,7 +98,7 @@ def _open(name: str, split: str, folder: Path) -> Any:
         raise
     except NotImplementedError as error:
         # It says so of another format, and also where that version is absent.
-        versions = sorted(p.parent.name for p in folder.rglob("dataset_info.json"))
+        versions = [p.parent.name for p in visible_below(folder, "dataset_info.json")]
         raise malformed(
             folder, f"hold {_FORMATS} files of {name!r}", f"versions {versions}"
         ) from error

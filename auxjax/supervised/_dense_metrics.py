@@ -2,19 +2,20 @@
 
 Each is a tuple of sums over pixels. Begin with `zeros`, `add` each batch (inside a
 `scan` too), ask for `metrics` at the end. Pixels whose truth is unknown are left out,
-as by the losses: a negative label, or a target whose channels add up to 0.
+as by the losses: a label that is negative or 255, a target whose channels add up to 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Array, Bool, Float, Int, Shaped
-from auxjax.supervised._dense import check_pixels, known, unit
+from auxjax.supervised._dense import check_pixels, known, known_class, unit
+from auxjax.supervised._streams import integer
 
 __all__ = ["DepthSums", "NormalSums", "SegmentationSums", "delta_mtl"]
 
@@ -42,16 +43,18 @@ class SegmentationSums(NamedTuple):
     confusion: Int[Array, "classes classes"]
 
     @classmethod
-    def zeros(cls, num_classes: int) -> SegmentationSums:
+    def zeros(cls, num_classes: SupportsIndex) -> SegmentationSums:
         """No pixel yet."""
+        num_classes = integer("num_classes", num_classes, 1)
         return cls(jnp.zeros((num_classes, num_classes), int))
 
     def add(
-        self, logits: Shaped[Array, "*pixels classes"], label: Int[Array, "*pixels"]
+        self, logits: Shaped[Array, "*pixels classes"], label: Shaped[Array, "*pixels"]
     ) -> SegmentationSums:
         """A further batch: scores, whose largest is the prediction, and the truth.
 
-        A label that is negative, or beyond the classes, is left out.
+        A label is of any integers. One that is negative, 255 (unless there is such a
+        class), or beyond the classes is left out.
         """
         check_pixels("logits", logits.shape[:-1], label.shape)
         classes = self.confusion.shape[0]
@@ -59,9 +62,10 @@ class SegmentationSums(NamedTuple):
             raise ValueError(
                 f"`logits` should have {classes} classes. Found {logits.shape[-1]}."
             )
-        predicted = jnp.argmax(logits, axis=-1).astype(label.dtype)
+        truth, valid = known_class(label, classes)
+        predicted = jnp.argmax(logits, axis=-1).astype(truth.dtype)
         # Beyond the matrix is nowhere: an ignored pixel falls out.
-        cell = jnp.where(label >= 0, label * classes + predicted, classes * classes)
+        cell = jnp.where(valid, truth * classes + predicted, classes * classes)
         flat = self.confusion.reshape(-1).at[cell.reshape(-1)].add(1, mode="drop")
         return SegmentationSums(flat.reshape(classes, classes))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import optax
@@ -11,9 +11,9 @@ import optax
 from auxjax._types import LossFn
 from auxjax.supervised._step import StepMetrics, TrainState, epoch_keys, make_step
 from auxjax.supervised._streams import (
-    check_batch_size,
     count_samples,
     epoch_indices,
+    integer,
     take,
 )
 
@@ -24,7 +24,7 @@ def make_epoch(
     losses: LossFn,
     tx: optax.GradientTransformation,
     *,
-    batch_size: int,
+    batch_size: SupportsIndex,
     second_stream: str = "reshuffled",
     has_state: bool = False,
     has_key: bool = False,
@@ -74,7 +74,7 @@ def make_epoch(
     References:
       Liu et al., *Auto-λ*, arXiv 2202.03091, "Swapping Training Data" and Table 4.
     """
-    check_batch_size(batch_size)
+    batch_size = integer("batch_size", batch_size, 1)
     if second_stream not in ("reshuffled", "same"):
         raise ValueError(
             '`second_stream` should be "reshuffled" or "same". '
@@ -102,8 +102,8 @@ def make_train(
     losses: LossFn,
     tx: optax.GradientTransformation,
     *,
-    batch_size: int,
-    num_epochs: int,
+    batch_size: SupportsIndex,
+    num_epochs: SupportsIndex,
     second_stream: str = "reshuffled",
     has_state: bool = False,
     has_key: bool = False,
@@ -139,8 +139,7 @@ def make_train(
       >>> metrics.losses.shape, metrics.weights
       ((3, 5, 2), None)
     """
-    if num_epochs < 1:
-        raise ValueError(f"`num_epochs` should be at least 1. Found {num_epochs}.")
+    num_epochs = integer("num_epochs", num_epochs, 1)
     epoch = make_epoch(
         losses,
         tx,

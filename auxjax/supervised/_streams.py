@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from auxjax._types import Array, Int, Key, PyTree
 
 
 def epoch_indices(
-    key: Key[Array, ""], num_samples: int, batch_size: int
+    key: Key[Array, ""], num_samples: SupportsIndex, batch_size: SupportsIndex
 ) -> Int[Array, "steps batch"]:
     """One reshuffled pass over the samples; a last, smaller batch is dropped.
 
@@ -34,7 +35,8 @@ def epoch_indices(
       >>> indices.shape, len(set(indices.reshape(-1).tolist()))
       ((3, 2), 6)
     """
-    check_batch_size(batch_size)
+    num_samples = integer("num_samples", num_samples)
+    batch_size = integer("batch_size", batch_size, 1)
     if batch_size > num_samples:
         raise ValueError(
             f"`batch_size` should be at most {num_samples}, the number of samples. "
@@ -45,10 +47,15 @@ def epoch_indices(
     return order[: steps * batch_size].reshape(steps, batch_size)
 
 
-def check_batch_size(batch_size: int) -> None:
-    """A ValueError where a batch would be empty."""
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` should be at least 1. Found {batch_size}.")
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """A number of NumPy's or Python's as Python's own, or an error that names it."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise ValueError(f"`{name}` should be an integer. Found {value!r}.") from error
+    if least is not None and number < least:
+        raise ValueError(f"`{name}` should be at least {least}. Found {number}.")
+    return number
 
 
 def count_samples(data: PyTree[Any]) -> int:

@@ -1,6 +1,7 @@
 """CelebA, from its text files and pictures."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -70,6 +71,45 @@ def test_celeba(tmp_path, zipped, folder, nowhere):
     assert [path.suffix for path in cached] == [".npy"]
 
 
+def test_the_folders_of_the_published_archive(tmp_path):
+    for zipped in (False, True):
+        root = tmp_path / str(zipped) / "CelebA"
+        write(root, zipped=zipped)
+        for name, place in {
+            "list_attr_celeba.txt": "Anno",
+            "list_eval_partition.txt": "Eval",
+            f"img_align_celeba{'.zip' * zipped}": "Img",
+        }.items():
+            (root / place).mkdir()
+            (root / name).rename(root / place / name)
+        check(celeba(root.parent, 8))
+        check(celeba(root, 8))
+
+
+def test_folders_under_the_names_of_files_are_passed_over(tmp_path):
+    """The tables, the archive; and a file under the name of the pictures' folder."""
+    write(tmp_path, zipped=True)
+    for name, place in {
+        "list_attr_celeba.txt": "Anno",
+        "list_eval_partition.txt": "Eval",
+        "img_align_celeba.zip": "Img",
+    }.items():
+        (tmp_path / place).mkdir()
+        (tmp_path / name).rename(tmp_path / place / name)
+        (tmp_path / name).mkdir()
+    (tmp_path / "img_align_celeba").write_bytes(b"")
+    check(celeba(tmp_path, 8))
+    (tmp_path / "Anno/list_attr_celeba.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"missing. Found a folder of"):
+        celeba(tmp_path, 8)
+
+
+def test_what_systems_leave_is_not_in_the_way(tmp_path, litter):
+    write(tmp_path)
+    litter(tmp_path)
+    check(celeba(tmp_path, 8))
+
+
 def test_the_whole_picture_is_squeezed(tmp_path):
     write(tmp_path)
     halves = np.zeros((218, 178, 3), np.uint8)
@@ -109,6 +149,57 @@ def test_pictures_are_decoded_once_and_mapped(tmp_path):
     _, validation, _ = read()
     assert len(validation.images) == 2
     assert int(validation.images[0, 0, 0, 0]) == 10
+
+
+def test_the_cache_goes_by_the_files_and_not_by_their_folder(tmp_path):
+    write(tmp_path)
+    seen = []
+
+    def read(size=8):
+        folder = os.path.relpath(tmp_path) if len(seen) else tmp_path
+        options = {
+            "cache_dir": tmp_path / "cache",
+            "progress": lambda *x: seen.append(x),
+        }
+        return celeba(folder, size, **options)
+
+    read()
+    pictures = tmp_path / "img_align_celeba"
+    (pictures / "readme.txt").write_text("the folder's date moves, no picture's does")
+    check(read(size=np.int64(8)))
+    assert seen == [(6, 6)]
+    # Written over in its place: the folder's date stays.
+    before = pictures.stat().st_mtime_ns
+    (pictures / "000003.jpg").write_bytes(picture(7))
+    os.utime(pictures, ns=(before, before))
+    _, _, test = read()
+    assert seen == [(6, 6)] * 2
+    assert abs(int(test.images[0, 0, 0, 0]) - (10 + 30 * 7)) <= 1
+    # Of the same size at another time.
+    os.utime(pictures / "000003.jpg", ns=(before, before + 10))
+    read()
+    assert seen == [(6, 6)] * 3
+
+
+def test_the_cache_is_for_whom_the_umask_lets(tmp_path):
+    write(tmp_path)
+    before = os.umask(0o027)
+    try:
+        celeba(tmp_path, 8, cache_dir=tmp_path / "cache")
+    finally:
+        os.umask(before)
+    (path,) = (tmp_path / "cache").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_without_a_home_the_pictures_stay_in_memory(tmp_path, monkeypatch):
+    write(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("auxjax.data._celeba.cache_folder", lambda _: None)
+    parts = celeba(tmp_path / "data", np.int64(8))
+    check(parts)
+    assert not isinstance(parts[0].images.base, np.memmap)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", "truncated"])
@@ -190,6 +281,22 @@ def test_a_corrupt_archive(tmp_path):
     assert "img_align_celeba.zip/000003.jpg` should be whole" in said(tmp_path)
 
 
+def test_a_picture_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    write(tmp_path, zipped=True)
+    monkeypatch.setattr("auxjax.data._celeba._LARGEST", len(picture(0)) - 1)
+    assert "000001.jpg` should unpack to at most" in said(tmp_path)
+
+
+def test_an_archive_with_a_password(tmp_path):
+    write(tmp_path, zipped=True)
+    path = tmp_path / "img_align_celeba.zip"
+    # The flag for it, in the directory's entry of each file.
+    path.write_bytes(path.read_bytes().replace(b"PK\1\2\x14\3\x14\0\0", LOCKED))
+    assert "000001.jpg` should be whole. Found File" in said(tmp_path)
+    assert "is encrypted" in said(tmp_path)
+
+
+LOCKED = b"PK\1\2\x14\3\x14\0\1"
 TABLE, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
 
 
@@ -200,8 +307,10 @@ TABLE, PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"
         (TABLE, "6\n", "", "begin with the number of pictures. Found '5_o"),
         (TABLE, "Young", "", "name 40 attributes in line 2. Found 39."),
         (TABLE, "000002.jpg", "000002.jpg 1", "give 000002.jpg 40 times 1 or -1."),
-        (TABLE, "000002.jpg", "000001.jpg", "list each picture once"),
+        (TABLE, "000002.jpg", "000001.jpg", "picture once. Found 000001.jpg twice."),
         (TABLE, "000002.jpg", "9.jpg", "2 in only one of them, such as 000002.jpg."),
+        (PARTITION, "03.jpg 2", "03.jpg 2\n000001.jpg 1", "Found 000001.jpg twice."),
+        (PARTITION, "03.jpg 2", "03.jpg 2\n000003.jpg 2", "Found 000003.jpg twice."),
         (PARTITION, "03.jpg 2", "03.jpg 3", "give 000003.jpg a 0, 1 or 2. Found '0"),
         (PARTITION, "03.jpg 2", "03.jpg", "give 000003.jpg a 0, 1 or 2. Found '0"),
         (PARTITION, "000006.jpg 2\n", "", "1 in only one of them, such as 000006.jpg."),

@@ -1,5 +1,6 @@
 """CIFAR, from archives and folders pickled as Python 2 pickled the published ones."""
 
+import codecs
 import io
 import os
 import pickle
@@ -9,9 +10,10 @@ import tarfile
 import numpy as np
 import pytest
 
-from auxjax.data import CIFAR100_COARSE_NAMES, Images, cifar10, cifar100
+from auxjax.data import CIFAR100_COARSE_NAMES, Images, _unzip, cifar10, cifar100
 from auxjax.data import cifar100_domains as domains
 from auxjax.data._domains import _COARSE
+from auxjax.data._pickles import read_pickle
 
 
 def py2(value):
@@ -25,14 +27,19 @@ def py2(value):
     if isinstance(value, dict):
         items = b"".join(py2(key) + py2(item) for key, item in value.items())
         return b"}(" + items + b"u"
-    shape = b"(" + b"".join(map(py2, value.shape)) + b"t"
-    dtype = b"cnumpy\ndtype\n" + py2(b"u1") + py2(0) + py2(1) + b"\x87R"
-    dtype += b"(" + py2(3) + py2(b"|") + b"NNN" + py2(-1) + py2(-1) + py2(0) + b"tb"
+    shape, dtype = shape_and_dtype(value)
     return (
         b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n"
         + py2(0) + b"\x85" + py2(b"b") + b"\x87R"
         + b"(" + py2(1) + shape + dtype + b"\x89" + py2(value.tobytes()) + b"tb"
     )  # fmt: skip
+
+
+def shape_and_dtype(value):
+    shape = b"(" + b"".join(map(py2, value.shape)) + b"t"
+    dtype = b"cnumpy\ndtype\n" + py2(b"u1") + py2(0) + py2(1) + b"\x87R"
+    dtype += b"(" + py2(3) + py2(b"|") + b"NNN" + py2(-1) + py2(-1) + py2(0) + b"tb"
+    return shape, dtype
 
 
 def py2_pickle(value):
@@ -149,15 +156,51 @@ def test_cifar100(tmp_path, as_archive):
             np.testing.assert_array_equal(image, picture(row))
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_pickles_of_python_3(tmp_path, protocol):
-    files = {
-        name: pickle.dumps({k.decode(): v for k, v in batch.items()}, protocol)
-        for name, batch in ten().items()
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("order", ["C", "F", "read-only", "every second"])
+def test_pickles_of_python_3(tmp_path, protocol, order):
+    """Read and written again by any protocol, arrays as they happened to lie."""
+    files = ten()
+    again = {}
+    for name, batch in files.items():
+        data = np.array(batch[b"data"], order="F" if order == "F" else "C")
+        if order == "every second":
+            data = np.repeat(data, 2, axis=0)[::2]
+        data.flags.writeable = order != "read-only"
+        more = {b"data": data, b"labels": np.array(batch[b"labels"])}
+        again[name] = pickle.dumps(
+            {k.decode(): v for k, v in (batch | more).items()}, protocol
+        )
+    write(tmp_path, TEN, again, False)
+    train, test = cifar10(tmp_path / TEN[0])
+    assert train.labels[:2].tolist() == files["data_batch_1"][b"labels"]
+    for image, row in zip(test.images, files["test_batch"][b"data"], strict=True):
+        np.testing.assert_array_equal(image, picture(row))
+
+
+@pytest.mark.parametrize("core", ["numpy.core", "numpy._core"])
+def test_protocol_5_of_either_numpy(core):
+    data = pixels(np.random.default_rng(0), 2)
+    shape, dtype = shape_and_dtype(data)
+    buffer = b"\x96" + struct.pack("<Q", data.size) + data.tobytes()
+    call = f"c{core}.numeric\n_frombuffer\n(".encode() + buffer + dtype + shape
+    content = b"\x80\x05}" + py2(b"data") + call + b"X\1\0\0\0CtRs."
+    np.testing.assert_array_equal(read_pickle(content, "x")["data"], data)
+
+
+def test_arrays_of_any_numbers_come_back_as_they_were():
+    values = {
+        "big-endian": np.arange(5, dtype=">i8"),
+        "little-endian": np.arange(5, dtype="<i8"),
+        "floats": np.arange(6.0).reshape(2, 3),
+        "axes": np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1),
+        "bools": np.array([True, False]),
     }
-    write(tmp_path, TEN, files, False)
-    train, _ = cifar10(tmp_path / TEN[0])
-    assert train.labels[:2].tolist() == ten()["data_batch_1"][b"labels"]
+    for protocol in range(2, 6):
+        found = read_pickle(pickle.dumps(values, protocol), "x")
+        for name, value in values.items():
+            assert found[name].dtype == value.dtype
+            np.testing.assert_array_equal(found[name], value)
 
 
 @pytest.mark.parametrize("kind", [TEN, HUNDRED], ids=["10", "100"])
@@ -244,6 +287,146 @@ def test_other_names_are_refused(tmp_path, name):
     assert f"Found a call of {name.replace(chr(10), '.')}." in said
 
 
+NAMES = [
+    *("numpy\nndarray", "numpy\ndtype", "_codecs\nencode"),
+    *("numpy.core.multiarray\n_reconstruct", "numpy._core.multiarray\n_reconstruct"),
+    *("numpy.core.numeric\n_frombuffer", "numpy._core.numeric\n_frombuffer"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("slots", [False, True])
+def test_no_attribute_of_a_function_is_set(tmp_path, name, slots):
+    """BUILD would set it, and it would stay set after the file is forgotten."""
+    state = py2({b"note": b"was here"})
+    state = b"N" + state + b"\x86" if slots else state
+    content = b"\x80\x02}" + py2(b"x") + b"c" + name.encode() + b"\n" + state + b"bs."
+    said = message(tmp_path, TEN, ten() | {"test_batch": content})
+    assert f"Found a state that is set in {name.replace(chr(10), '.')}." in said
+    assert f"{TEN[0]}/test_batch`" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        # A function, a type, and what is not an array's own state.
+        (
+            b"cnumpy\ndtype\n",
+            "an array, or numbers and strings, as b'x'. Found Fun",
+        ),
+        (b"](cnumpy\nndarray\ne", "numbers and strings, as b'x'. Found Function"),
+        (
+            b"cnumpy\nndarray\n)R",
+            "whole pickle of plain arrays. Found a call of numpy.nd",
+        ),
+        (b"cnumpy\nndarray\n)\x81", "be a whole pickle of plain arrays. Found NEWOBJ"),
+        (b"cnumpy\ndtype\n" + py2(b"O8") + b"\x85R", "arrays. Found the dtype 'O8'."),
+        (b"cnumpy\ndtype\n" + py2(b"u1") + b"\x85R}b", "be a whole pickle"),
+        (b"](](ee", "hold an array, or numbers and strings, as b'x'. Found list."),
+        (b"}", "hold an array, or numbers and strings, as b'x'. Found dict."),
+    ],
+)
+def test_nothing_but_arrays_numbers_and_strings(tmp_path, content, said):
+    content = b"\x80\x02}" + py2(b"x") + content + b"s."
+    assert said in message(tmp_path, TEN, ten() | {"test_batch": content})
+
+
+def test_keys_are_strings(tmp_path):
+    content = pickle.dumps({("data", 1): 2}, 2)
+    said = message(tmp_path, TEN, ten() | {"test_batch": content})
+    assert "test_batch` should have strings as keys. Found tuple." in said
+
+
+class Again:
+    """The same text as bytes once more, for a few bytes of the file."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __reduce__(self):
+        return codecs.encode, (self.text, "latin1")
+
+
+def test_a_pickle_does_not_grow(tmp_path):
+    text = 300 * "x"
+    content = pickle.dumps({"x": [Again(text)]}, 2)
+    assert read_pickle(content, "x") == {"x": [text.encode()]}
+    content = pickle.dumps({"x": [Again(text) for _ in range(100)]}, 2)
+    assert len(content) < 20 * len(text)
+    said = message(tmp_path, TEN, ten() | {"test_batch": content})
+    assert "Found more bytes than the file has." in said
+
+
+LINKS = {
+    "a symbolic link": tarfile.SYMTYPE,
+    "a hard link": tarfile.LNKTYPE,
+    "a pipe": tarfile.FIFOTYPE,
+}
+
+
+@pytest.mark.parametrize("name", ["data_batch_2", "readme.html", "elsewhere"])
+@pytest.mark.parametrize("kind", LINKS)
+def test_links_in_an_archive_are_refused(tmp_path, kind, name):
+    """To a file beside it, even where nobody would have read it."""
+    path = tmp_path / TEN[1]
+    files = ten()
+    files.pop(name, None)
+    write_archive(path, TEN[0], files)
+    plain = io.BytesIO(_unzip.unzipped(path, "").getvalue())
+    with tarfile.open(fileobj=plain, mode="a:") as archive:
+        member = tarfile.TarInfo(f"{TEN[0]}/{name}")
+        member.type, member.linkname = LINKS[kind], f"{TEN[0]}/data_batch_1"
+        archive.addfile(member)
+    path.write_bytes(plain.getvalue())
+    with pytest.raises(ValueError) as error:
+        cifar10(tmp_path)
+    found = "a link" if "link" in kind else "another thing"
+    expected = f"`{path}/{TEN[0]}/{name}` should be a file or a folder. Found {found}."
+    assert expected in str(error.value)
+
+
+def test_a_tar_that_a_browser_has_unpacked(tmp_path):
+    path = tmp_path / TEN[1]
+    write_archive(path, TEN[0], ten())
+    path.write_bytes(_unzip.unzipped(path, "").getvalue())
+    assert len(cifar10(tmp_path)[0].labels) == 10
+    path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(ValueError, match=r"should be a whole .tar.gz archive"):
+        cifar10(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_an_archive_that_unpacks_to_too_much(tmp_path, monkeypatch, zipped):
+    path = tmp_path / TEN[1]
+    write_archive(path, TEN[0], {"zeros": bytes(3_000_000), **ten()})
+    if not zipped:
+        path.write_bytes(_unzip.unzipped(path, "").getvalue())
+    assert len(cifar10(tmp_path)[0].labels) == 10
+    monkeypatch.setattr(_unzip, "LARGEST", 3_000_000)
+    with pytest.raises(ValueError) as error:
+        cifar10(tmp_path)
+    assert f"`{path}` should unpack to at most 3,000,000 bytes." in str(error.value)
+
+
+def test_what_is_published_fits_with_a_margin():
+    published = 60_000 * (3072 + 60)  # pixels, and a name and two labels each
+    assert 2 * published < _unzip.LARGEST < 2**30
+
+
+def test_a_folder_under_the_name_of_the_archive(tmp_path, monkeypatch):
+    """And a file under that of the folder: what is right further on is found."""
+    (tmp_path / "a" / TEN[1]).mkdir(parents=True)
+    (tmp_path / "a" / TEN[0]).write_bytes(b"")
+    with pytest.raises(FileNotFoundError):
+        cifar10(tmp_path / "a")
+    write(tmp_path, TEN, ten(), True)
+    monkeypatch.setenv("AUXJAX_DATA", str(tmp_path))
+    assert len(cifar10(tmp_path / "a")[0].labels) == 10
+    (tmp_path / "a" / TEN[1]).rmdir()
+    write_archive(tmp_path / "a" / TEN[1], TEN[0], ten(1))
+    assert len(cifar10(tmp_path / "a")[0].labels) == 5
+
+
 def test_a_pickle_of_something_else(tmp_path):
     said = message(tmp_path, TEN, ten() | {"test_batch": py2_pickle([1, 2])})
     assert "test_batch` should be a pickled dict. Found list." in said
@@ -256,10 +439,10 @@ def test_a_pickle_of_something_else(tmp_path):
         ({b"labels": [1, 10]}, "hold labels from 0 to 9. Found 1 to 10."),
         ({b"labels": [-1, 3]}, "hold labels from 0 to 9. Found -1 to 3."),
         ({b"labels": [b"a", b"b"]}, "hold integers as labels. Found dtype |S1."),
-        ({b"labels": [[1], 3]}, "hold 2 labels, one an image. Found"),
+        ({b"labels": [[1], 3]}, "hold an array, or numbers and strings, as b'labels'."),
         ({b"labels": None}, "have the key 'labels'. Found ['batch_label', 'data', 'fi"),
         ({b"data": None}, "have the key 'data'. Found"),
-        ({b"data": [1, 2]}, "hold images as [n, 3072] uint8. Found [2] int64."),
+        ({b"data": [1, 2]}, "hold images as [n, 3072] uint8. Found list."),
         (
             {b"data": np.zeros((2, 3071), np.uint8)},
             "hold images as [n, 3072] uint8. Found [2, 3071] uint8.",

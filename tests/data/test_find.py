@@ -1,8 +1,13 @@
 """Where data is looked for, and what is said when it is not there."""
 
+import os
+import pwd
+from pathlib import Path
+
 import pytest
 
 from auxjax.data import find
+from auxjax.data._decoded import cache_folder
 
 
 def a_file(folder, name="x.npy"):
@@ -83,3 +88,62 @@ def test_a_misspelt_data_dir_is_not_passed_over(tmp_path, monkeypatch):
     monkeypatch.setenv("AUXJAX_DATA", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"typo \(`data_dir`, which"):
         find(["x.npy"], tmp_path / "typo", "")
+
+
+@pytest.fixture
+def homeless(monkeypatch, tmp_path):
+    """A container's user: no HOME, and in no list of users."""
+
+    def unknown(uid):
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    return here
+
+
+def test_without_a_home_the_other_places_are_searched(homeless, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError) as error:
+        find(["x.npy"], tmp_path, "")
+    assert "~" not in str(error.value)
+    path = a_file(tmp_path / "data")
+    monkeypatch.setenv("AUXJAX_DATA", str(tmp_path / "data"))
+    assert find(["x.npy"], None, "") == path
+    a_file(homeless / "~" / "tensorflow_datasets", "y.npy")  # not a home either
+    with pytest.raises(FileNotFoundError):
+        find(["y.npy"], None, "")
+
+
+def test_without_a_home_nothing_is_kept_in_one(homeless, monkeypatch):
+    """And above all not in a folder `~` of the folder one happens to be in."""
+    assert cache_folder(None) is None
+    assert cache_folder("~/cache") is None
+    assert cache_folder("cache") == Path("cache")
+    monkeypatch.setenv("AUXJAX_CACHE", "~/cache")
+    assert cache_folder(None) is None
+    monkeypatch.delenv("AUXJAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.sep + "x")
+    assert cache_folder(None) == Path("/x/auxjax")
+
+
+def test_what_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
+    """The home of another user, say."""
+    for name in ("theirs", "ours"):
+        a_file(tmp_path / name)
+
+    def accept(path):
+        if path.parent.name == "theirs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return path.exists()
+
+    monkeypatch.setenv("AUXJAX_DATA", str(tmp_path / "ours"))
+    found = find(["x.npy"], tmp_path / "theirs", "", accept=accept)
+    assert found == tmp_path / "ours" / "x.npy"
+    monkeypatch.delenv("AUXJAX_DATA")
+    with pytest.raises(FileNotFoundError, match=r"x.npy \(which may not be read"):
+        find(["x.npy"], tmp_path / "theirs", "", accept=accept)

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from auxjax.data import fashion_mnist, mnist
+from auxjax.data import _unzip, fashion_mnist, mnist
 
 STEMS = (
     "train-images-idx3-ubyte",
@@ -152,8 +152,26 @@ def test_a_corrupt_gzip_file(tmp_path):
     message = broken(tmp_path, STEMS[0], bytes(whole), name=STEMS[0] + ".gz")
     assert "should be a whole gzip file" in message
     (tmp_path / (STEMS[0] + ".gz")).write_bytes(b"<html>not found</html>")
-    with pytest.raises(ValueError, match="should be a whole gzip file"):
+    with pytest.raises(ValueError, match=r"begin with the bytes 00000803. Found 3c6"):
         mnist(tmp_path)
+
+
+def test_a_gz_that_unpacks_to_too_much(tmp_path, monkeypatch):
+    write(tmp_path, contents(), gz=True)
+    monkeypatch.setattr(_unzip, "LARGEST", 50)
+    with pytest.raises(ValueError, match=f"{STEMS[0]}.gz` should unpack to at most 50"):
+        mnist(tmp_path)
+
+
+def test_a_folder_under_the_name_of_a_file(tmp_path):
+    """As one archive of MNIST has it, with the file itself beside."""
+    for name in (STEMS[0], STEMS[1].replace("-idx", ".idx")):
+        (tmp_path / name).mkdir()
+    with pytest.raises(FileNotFoundError, match="The data was not found"):
+        mnist(tmp_path)
+    arrays = contents()
+    write(tmp_path, arrays, gz=True)
+    check(mnist(tmp_path), arrays)
 
 
 def test_another_magic(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from auxjax.data import image_folder
+from auxjax.data._pixels import open_rgb
 
 RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 200, 0), (0, 0, 200), (250, 250, 250)
 
@@ -61,6 +62,48 @@ def test_other_kinds_of_pictures_become_rgb(tmp_path, mode):
     images = image_folder(tmp_path, ["a"], 3)
     assert images.images.shape == (1, 3, 3, 3)
     assert abs(images.images.astype(int) - 250).max() <= 5
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("uint16", "PNG"), ("int32", "TIFF")])
+def test_grey_pictures_of_16_bits_are_scaled(tmp_path, dtype, kind):
+    """0 to 65,535 become 0 to 255; Pillow's own conversion stops at 255."""
+    (tmp_path / "a").mkdir()
+    grey = np.array([[0, 255, 257], [32_768, 40_000, 65_535]])
+    Image.fromarray(grey.astype(dtype)).save(tmp_path / "a/0.png", kind)
+    pixels = np.asarray(open_rgb("x", (tmp_path / "a/0.png").read_bytes()))
+    expected = np.round(grey / 257)
+    np.testing.assert_array_equal(pixels, np.repeat(expected[..., None], 3, axis=2))
+    square = Image.fromarray(np.full((3, 3), 40_000, np.uint16))
+    square.save(tmp_path / "a/0.png")
+    assert (image_folder(tmp_path, ["a"], 3).images == 156).all()
+
+
+@pytest.mark.parametrize(
+    "values", [np.full((2, 2), 0.5, np.float32), np.array([[70_000, 1]], np.int32)]
+)
+def test_pictures_of_more_than_16_bits_are_refused(tmp_path, values):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(values).save(tmp_path / "a/0.png", "TIFF")
+    with pytest.raises(ValueError, match=r"0.png` should have 8 or 16 bits a channel"):
+        image_folder(tmp_path, ["a"], 2)
+
+
+def test_what_systems_leave_is_no_class_and_no_picture(tmp_path, litter):
+    write(tmp_path)
+    before = image_folder(tmp_path, [0, 1, 2], 4)
+    litter(tmp_path)
+    after = image_folder(tmp_path, [np.int64(0), np.int64(1), np.int64(2)], np.int64(4))
+    np.testing.assert_array_equal(before.images, after.images)
+    np.testing.assert_array_equal(before.labels, after.labels)
+    with pytest.raises(FileNotFoundError, match="Found 3 other classes, such as n0144"):
+        image_folder(tmp_path, ["__MACOSX"], 4)
+
+
+def test_a_class_of_litter_alone_is_empty(tmp_path, litter):
+    (tmp_path / "a").mkdir()
+    litter(tmp_path)
+    with pytest.raises(ValueError, match=r"a` should hold pictures. Found none."):
+        image_folder(tmp_path, [0], 4)
 
 
 def test_progress(tmp_path):

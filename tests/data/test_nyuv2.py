@@ -80,6 +80,47 @@ def test_hidden_files_do_not_count(tmp_path):
     assert len(nyuv2(tmp_path)[0].images) == 12
 
 
+def test_what_systems_leave_does_not_count(tmp_path, litter):
+    write(tmp_path)
+    litter(tmp_path)
+    train, _ = nyuv2(tmp_path, num_classes=np.int64(13))
+    assert len(train.images) == 12
+
+
+def test_a_folder_under_the_name_of_a_file(tmp_path):
+    write(tmp_path, (2, 2))
+    path = tmp_path / "train" / "depth" / "1.npy"
+    path.unlink()
+    path.mkdir()
+    assert f"`{path}` should be there, as 1 other" in said(tmp_path, FileNotFoundError)
+
+
+@pytest.mark.parametrize("unknown", [-1, 255])
+@pytest.mark.parametrize(
+    "dtype", [*("u1", "i1", "u2", ">i2", "i4", "u4", "i8", "u8", "f4", "f8")]
+)
+def test_labels_of_any_dtype(tmp_path, dtype, unknown):
+    """−1 where it can be written, 255 where that can: both are unknown."""
+    dtype = np.dtype(dtype)
+    if (dtype.kind == "u" and unknown < 0) or (dtype == np.int8 and unknown > 127):
+        return
+    write(tmp_path, (1, 1))
+    label = np.arange(H * W).reshape(H, W)
+    label[0, 1] = unknown
+    np.save(tmp_path / "train/label/0.npy", label.astype(dtype))
+    found = nyuv2(tmp_path)[0].label[0]
+    np.testing.assert_array_equal(found, np.where(label == unknown, -1, label))
+    assert found.dtype == np.int32
+
+
+def test_255_is_a_class_where_there_are_that_many(tmp_path):
+    write(tmp_path, (1, 1))
+    label = np.full((H, W), 255, np.uint8)
+    np.save(tmp_path / "train/label/0.npy", label)
+    assert (nyuv2(tmp_path, num_classes=256)[0].label == 255).all()
+    assert (nyuv2(tmp_path, num_classes=255)[0].label == -1).all()
+
+
 def said(tmp_path, kind=ValueError, **arguments):
     with pytest.raises(kind) as error:
         nyuv2(tmp_path, **arguments)

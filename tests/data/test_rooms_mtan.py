@@ -25,6 +25,13 @@ def splits():
     return train, val
 
 
+def test_litter_is_not_in_the_way(splits, tmp_path, litter):
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+    litter(tmp_path)
+    assert len(nyuv2(write_mtan(*splits, tmp_path))[0].images) == 3
+
+
 @pytest.mark.parametrize("num_classes", [len(ROOM_CLASSES), 13])
 def test_written_and_read_back(splits, tmp_path, num_classes):
     root = write_mtan(*splits, tmp_path / "made" / "nyuv2")

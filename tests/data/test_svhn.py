@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from auxjax.data import svhn
+from auxjax.data import _svhn, svhn
 
 
 def arrays(n, seed):
@@ -48,6 +48,15 @@ def test_a_missing_file(tmp_path, name):
         svhn(tmp_path)
 
 
+def test_more_images_than_can_be(tmp_path, monkeypatch):
+    """Said before any is unpacked."""
+    write(tmp_path)
+    monkeypatch.setattr(_svhn, "_MOST", 11)
+    monkeypatch.setattr(_svhn.scipy.io, "loadmat", None)
+    with pytest.raises(ValueError, match=r"train_.* hold 1 to 11 images. Found 12."):
+        svhn(tmp_path)
+
+
 @pytest.mark.parametrize("cut", [0, 10, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["train_32x32.mat", "test_32x32.mat"])
 def test_a_truncated_file(tmp_path, name, cut):
@@ -71,7 +80,12 @@ def test_another_file(tmp_path):
         ({"X": None}, r"the variables X and y. Found \['y'\]"),
         ({"y": None}, r"the variables X and y. Found \['X'\]"),
         ({"X": np.zeros((32, 32, 12), np.uint8)}, r"\[32, 32, 3, n\] uint8"),
-        ({"X": np.zeros((32, 32, 3, 12))}, r"Found \[32, 32, 3, 12\] float64"),
+        ({"X": np.zeros((32, 32, 3, 12))}, r"Found \[32, 32, 3, 12\] double"),
+        (
+            {"X": np.zeros((32, 32, 3, 0), np.uint8)},
+            "to 1,000,000 images. Found 0.",
+        ),
+        ({"y": np.array(["a"] * 12)}, "whole numbers as labels. Found char"),
         ({"y": np.ones((11, 1), np.uint8)}, "12 labels, one an image. Found 11"),
         ({"y": np.full((12, 1), 11, np.uint8)}, "labels from 1 to 10. Found 11 to 11"),
         ({"y": np.zeros((12, 1), np.uint8)}, "labels from 1 to 10. Found 0 to 0"),

@@ -63,6 +63,13 @@ def write(root, pixels=PIXELS, labels=LABELS, *, count=5, kind="array_record", *
     return shard
 
 
+def test_what_systems_leave_is_no_data_set(tmp_path, litter):
+    (tmp_path / "a" / "tiny").mkdir(parents=True)
+    litter(tmp_path / "a", "dataset_info.json")
+    with pytest.raises(FileNotFoundError, match="The data was not found"):
+        tfds("tiny", "train", tmp_path / "a")
+
+
 @pytest.mark.parametrize("name", ["tiny", "tiny:1.0.0"])
 def test_what_is_written_is_read(tmp_path, name):
     write(tmp_path)

@@ -46,6 +46,17 @@ def test_l1_by_hand():
     assert masked_l1(prediction, target) == 1.0
 
 
+def test_l1_summed_over_channels_as_in_the_authors_code():
+    target = jnp.array([[0.0, 0.0, 1.0], [0.6, 0.0, 0.8], [0.0, 0.0, 0.0]])
+    prediction = jnp.array([[0.0, 3.0, 1.0], [0.6, 1.0, 2.8], [5.0, 5.0, 5.0]])
+    assert masked_l1(prediction, target, channels="sum") == 3.0  # (3 + 3) / 2 pixels
+    assert masked_l1(prediction, target) == 1.0
+    one = prediction[:, 2:], target[:, 2:]
+    assert masked_l1(*one, channels="sum") == masked_l1(*one)
+    with pytest.raises(ValueError, match=r'"mean" or "sum". Found .max.'):
+        masked_l1(*one, channels="max")
+
+
 def test_cosine_by_hand():
     target = jnp.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0, 0, 0]])
     prediction = jnp.array([[0, 0, 7.0], [0, -2.0, 0], [1.0, 1.0, 0], [1.0, 2.0, 3.0]])
@@ -162,6 +173,61 @@ def test_a_class_that_is_said_only_on_ignored_pixels_is_absent():
 def test_a_label_beyond_the_classes_does_not_spill_into_another_row():
     sums = SegmentationSums.zeros(2).add(one_hot([0, 1], 2), jnp.array([2, 1]))
     np.testing.assert_array_equal(sums.confusion, [[0, 0], [0, 1]])
+
+
+INTEGERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32"]
+
+
+@pytest.mark.parametrize("classes", [16, 120])
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_labels_of_any_integers(dtype, classes):
+    """All right is 1, whatever fits into the label's dtype; and what is unknown is out,
+    written as 255 or as −1."""
+    rng = np.random.default_rng(0)
+    truth = rng.permutation(np.arange(2 * classes) % classes)
+    info = np.iinfo(dtype)
+    unknown = [255 if info.min == 0 else -1, 255 if info.max >= 255 else -1]
+    label = jnp.asarray(np.append(truth, unknown).astype(dtype))
+    scores = jnp.asarray(10 * np.eye(classes)[np.append(truth, [0, 0])])
+    metrics = SegmentationSums.zeros(classes).add(scores, label).metrics()
+    assert metrics == {"miou": 1.0, "pixel_accuracy": 1.0}
+    expected = np.log(1 + (classes - 1) * np.exp(-10))
+    assert segmentation_loss(scores, label) == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize(("classes", "known"), [(255, 1), (256, 2)])
+def test_255_is_unknown_unless_it_is_a_class(classes, known):
+    """By loss and metric alike."""
+    label = jnp.array([0, 255], jnp.uint8)
+    scores = jnp.zeros((2, classes)).at[0, 0].set(3.0).at[1].set(0.0)
+    sums = SegmentationSums.zeros(classes).add(scores, label)
+    assert int(sums.confusion.sum()) == known
+    first = segmentation_loss(scores[:1], label[:1])
+    mean = (first + (known - 1) * np.log(classes)) / known
+    assert segmentation_loss(scores, label) == pytest.approx(float(mean), rel=1e-6)
+
+
+def test_other_labels_beyond_the_classes(x64):
+    """The loss says that something is wrong; none comes back as another class."""
+    for value in (3, 254, 2**32, 2**33 + 1):
+        label = jnp.array([1, value], jnp.int64)
+        assert jnp.isnan(segmentation_loss(one_hot([1, 0], 3), label))
+        sums = SegmentationSums.zeros(3).add(one_hot([1, 0], 3), label)
+        assert int(sums.confusion.sum()) == int(sums.confusion[1, 1]) == 1
+
+
+def test_labels_are_integers():
+    scores = one_hot([0], 2)
+    with pytest.raises(ValueError, match=r"`label` should hold integers. Found float"):
+        segmentation_loss(scores, jnp.array([0.0]))
+    with pytest.raises(ValueError, match=r"`label` should hold integers. Found bool"):
+        SegmentationSums.zeros(2).add(scores, jnp.array([True]))
+
+
+def test_the_number_of_classes_may_be_numpys():
+    assert SegmentationSums.zeros(np.int64(3)).confusion.shape == (3, 3)
+    with pytest.raises(ValueError, match=r"`num_classes` should be at least 1. Found"):
+        SegmentationSums.zeros(0)
 
 
 def test_the_number_of_classes_has_to_agree():

@@ -65,6 +65,18 @@ def test_the_same_stream_twice(tell_tale):
     assert first == ablated != second
 
 
+def test_numbers_of_numpy(assert_same):
+    """Under strict promotion, too: the state counts in int32."""
+
+    def run(batch_size, num_epochs):
+        options = {"batch_size": batch_size, "num_epochs": num_epochs}
+        tx = optax.chain(auxjax.sum_tasks(), optax.sgd(0.1))
+        train = jax.jit(make_train(sums, tx, **options))
+        return train(init_state(jnp.zeros(()), tx, KEY), POWERS)
+
+    assert_same(run(np.int64(BATCH), np.int64(2)), run(BATCH, 2))
+
+
 def test_an_epoch_by_numpy():
     """Gradient descent on the batches that the metrics name."""
 

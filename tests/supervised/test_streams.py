@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,15 @@ def test_a_pass_depends_on_its_key_alone():
 
 def test_one_batch_may_hold_all():
     assert epoch_indices(jax.random.key(0), 5, 5).shape == (1, 5)
+
+
+def test_numbers_of_numpy():
+    key = jax.random.key(0)
+    found = epoch_indices(key, np.int64(7), np.uint8(3))
+    assert found.dtype == jnp.int32
+    np.testing.assert_array_equal(found, epoch_indices(key, 7, 3))
+    with pytest.raises(ValueError, match=r"`batch_size` should be an integer. Found"):
+        inspect.unwrap(epoch_indices)(key, 7, 3.0)
 
 
 @pytest.mark.parametrize(
