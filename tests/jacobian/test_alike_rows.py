@@ -85,6 +85,36 @@ def test_one_odd_row_does_not_keep_the_others_apart():
     assert count(rows_jaxpr(with_odd, params), "dot_general") == alike
 
 
+def test_what_all_heads_share_does_not_tell_the_first_of_them_apart():
+    """It is first used by the first head, behind a number of that head's own."""
+
+    def losses(params):
+        shared = jnp.sin(jnp.arange(3.0))
+        z = jnp.tanh(jnp.ones((3, 4)) @ params["trunk"])
+        own = [jax.lax.stop_gradient(jnp.cos(h[0])) for h in params["heads"]]
+        heads = zip(params["heads"], own, strict=True)
+        return tuple(jnp.sum((z @ h) * scale * shared) for h, scale in heads)
+
+    def products(num_tasks):
+        heads = [jnp.arange(2.0) + i for i in range(num_tasks)]
+        params = {"trunk": jnp.ones((4, 2)), "heads": heads}
+        return count(rows_jaxpr(losses, params), "dot_general")
+
+    assert products(5) == products(1) > 0
+
+
+def test_rows_of_two_kinds_come_back_in_the_order_of_the_tasks():
+    """Each kind is pulled back together; the tasks alternate."""
+    params, stretch = jnp.arange(1.0, 5.0), jnp.arange(1.0, 7.0)
+
+    def losses(p):
+        kinds = [lambda x: jnp.sum(x**2), lambda x: jnp.sum(jnp.cumsum(x) ** 3)]
+        return tuple(kinds[i % 2](p * stretch[i]) for i in range(6))
+
+    found = task_jacobian(losses, params).rows()
+    np.testing.assert_allclose(found, jax.jacrev(losses)(params), rtol=1e-5)
+
+
 @pytest.mark.parametrize("join", [tuple, jnp.stack], ids=["tuple", "stacked"])
 def test_a_row_does_not_pay_for_other_decoders(join):
     losses, params = growing_decoders(5, join)

@@ -221,3 +221,20 @@ def test_zero_meta_gradients_and_bad_epsilons():
     for epsilon in (0.0, -0.1):
         with pytest.raises(ValueError, match=r"`epsilon` should be above 0. Found"):
             finite_difference_meta_gradient(jac, ahead, nothing, epsilon=epsilon)
+
+
+@pytest.mark.parametrize(
+    ("name", "spreads"), [("sgd", False), ("adam", False), ("clipping", True)]
+)
+def test_how_far_a_direction_reaches_back(name, spreads):
+    """A leaf's update follows from its own gradient, unless a global norm is taken."""
+    params, weights, (batch, *_) = problem()
+    optimizer = OPTIMIZERS[name]()
+    jac = task_jacobian(losses, params, batch)
+    ahead = lookahead(jac, weights, optimizer, optimizer.init(params), params)
+    where = {"trunk": False, "heads": [True, False, False]}
+    everywhere = {"trunk": True, "heads": [True, True, True]}
+    assert ahead.reach(where) == (everywhere if spreads else where)
+    direction = jax.tree.map(lambda w, p: jnp.full_like(p, w), where, params)
+    touched = jax.tree.map(lambda x: bool(jnp.any(x != 0)), ahead.pull(direction))
+    assert touched == ahead.reach(where)

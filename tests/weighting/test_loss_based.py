@@ -270,6 +270,16 @@ def test_stch_is_the_gradient_of_the_smooth_maximum(x64, mu, log):
     np.testing.assert_allclose(total, jax.grad(smooth)(params), rtol=1e-10)
 
 
+def test_dwa_takes_no_ratio_that_overflows():
+    """1e30 after 1e-30 is infinite in float32: it says nothing, and counts as 1."""
+    tx = auxjax.scale_by_dwa(2)
+    state = tx.init(jnp.zeros(2))
+    for first in (1e-30, 1e30, 1.0):
+        losses = jnp.array([first, 1.0], jnp.float32)
+        found, state = tx.update(jnp.eye(2), state, losses=losses)
+    np.testing.assert_allclose(np.diagonal(found), [1.0, 1.0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("size", [2e-8, 1e-30, 3e20])
 def test_stch_measures_the_nadir_of_losses_of_any_size(size):
     """The mean starts at the first loss: summed from 1, 2e-8 is lost in float32."""
