@@ -10,6 +10,7 @@ import jax
 import matplotlib
 import numpy as np
 import optax
+from _recipe import KEY, recipe
 from _rules import Rule
 from _toy import LEARNING_RATE, losses, on_grid, pareto_front, trajectories
 
@@ -19,6 +20,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 PLANE = (-11.0, 11.0)
 LOSSES = (0.0, 38.0)
@@ -26,12 +28,12 @@ COLOURS = 160  # of the palette: a small file
 
 
 def draw(rules: tuple[Rule, ...], figures: dict[str, Path]) -> None:
-    """Runs every rule from every start and writes the PNGs."""
+    """Runs every rule from every start, and writes the PNGs that are new or changed."""
     background = _background()
     for number, rule in enumerate(rules, start=1):
         begin = time.perf_counter()
         ways = trajectories(optimizer_of(rule), rule.takes)
-        _draw(ways, background, figures[rule.name])
+        write(picture(ways, background, recipe(rule)), figures[rule.name])
         took = time.perf_counter() - begin
         print(f"[{number}/{len(rules)}] {rule.name} {took:.1f} s", flush=True)
 
@@ -49,7 +51,14 @@ def _background():
     return axis, on_grid(axis, axis).sum(axis=0), *pareto_front()
 
 
-def _draw(ways: np.ndarray, background, path: Path) -> None:
+def picture(ways: np.ndarray, background, mark: str) -> bytes:
+    """A PNG; the same bytes for the same ways on the same machine.
+
+    Args:
+      ways: the parameters on their ways, `[starts, points, 2]`.
+      background: of `_background()`.
+      mark: kept in the file.
+    """
     axis, total, front, front_losses = background
     values = jax.vmap(jax.vmap(losses))(ways)
     reached = np.stack([np.asarray(values["first"]), np.asarray(values["second"])], -1)
@@ -65,14 +74,24 @@ def _draw(ways: np.ndarray, background, path: Path) -> None:
             axes.plot(*way.T, color=colour, linewidth=1.2)
             axes.plot(*way[0], "o", color=colour, markersize=5)
             axes.plot(*way[-1], "X", color=colour, markersize=8, mec="white", zorder=9)
-    _save(figure, path)
-    plt.close(figure)
-
-
-def _save(figure, path: Path) -> None:
-    """As a PNG with a small palette."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=100)
-    image = Image.open(buffer).convert("RGB").quantize(COLOURS)
+    plt.close(figure)
+    return _small(buffer, mark)
+
+
+def _small(png: io.BytesIO, mark: str) -> bytes:
+    """With a palette, the mark, and nothing that names who wrote it or when."""
+    said, buffer = PngInfo(), io.BytesIO()
+    said.add_text(KEY, mark)
+    image = Image.open(png).convert("RGB").quantize(COLOURS)
+    image.save(buffer, format="png", optimize=True, pnginfo=said)
+    return buffer.getvalue()
+
+
+def write(content: bytes, path: Path) -> None:
+    """Leaves a file alone that holds this already."""
+    if path.exists() and path.read_bytes() == content:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path, optimize=True)
+    path.write_bytes(content)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from _docstrings import to_markdown
+from _recipe import recipe, recipe_of
 from _rules import AGGREGATORS, RULES, SITUATIONS, WEIGHTINGS, Rule
 
 DOCS = Path(__file__).parent
@@ -27,12 +28,17 @@ def pages() -> dict[Path, str]:
 
 
 def stale() -> list[Path]:
-    """Pages that are not what they would be if made now, or are of no rule any more."""
+    """Pages and figures that are not of now, or of no rule any more."""
     made = pages()
     old = [p for p, text in made.items() if not p.exists() or p.read_text() != text]
     files = [*(DOCS / "rules").glob("*.md"), *(DOCS / "rules").glob("*.png")]
     left = [p for p in files if p not in made and p not in FIGURES.values()]
-    return old + left + [p for p in FIGURES.values() if not p.exists()]
+    return old + left + [FIGURES[rule.name] for rule in to_draw()]
+
+
+def to_draw() -> list[Rule]:
+    """Rules whose figure is absent, or was drawn from something else."""
+    return [r for r in RULES if recipe_of(FIGURES[r.name]) != recipe(r)]
 
 
 class _Source:

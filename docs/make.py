@@ -1,8 +1,13 @@
 """Makes the documentation: figures, pages and the site, without a network.
 
     python docs/make.py               # all of it, into site/
+    python docs/make.py --redraw      # every figure anew; --redraw olaux gcs: those
     python docs/make.py --no-figures  # the PNGs stay as they are
     python docs/make.py --check       # fails where a committed page is out of date
+
+A figure that is there is drawn again where its call or the drawing code has changed.
+Numbers differ a little from machine to machine, so where only a rule's own code has
+changed it is drawn by `--redraw`, and a clean copy stays clean.
 
 Figures need matplotlib, the site needs mkdocs; both are in `pip install -e ".[docs]"`.
 Pages need Python alone.
@@ -17,7 +22,7 @@ import re
 import sys
 from pathlib import Path
 
-from _pages import DOCS, FIGURES, pages, stale
+from _pages import DOCS, FIGURES, pages, stale, to_draw
 from _rules import AGGREGATORS, RULES, WEIGHTINGS
 
 ROOT = DOCS.parent
@@ -29,16 +34,12 @@ def main() -> int:
     parser.add_argument("--no-figures", action="store_true", help="leave the PNGs")
     parser.add_argument("--no-site", action="store_true", help="pages alone, no HTML")
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    parser.add_argument("--only", nargs="*", metavar="RULE", help="figures to draw")
+    parser.add_argument("--redraw", nargs="*", metavar="RULE", help="all, or those")
     options = parser.parse_args()
     if options.check:
         return check()
     if not options.no_figures:
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
-        from _figures import draw
-
-        chosen = options.only if options.only is not None else list(FIGURES)
-        draw(tuple(rule for rule in RULES if rule.name in chosen), FIGURES)
+        draw_figures(options.redraw)
     write()
     if not options.no_site:
         build_site()
@@ -53,12 +54,25 @@ def check() -> int:
     return int(bool(old))
 
 
+def draw_figures(names: list[str] | None) -> None:
+    """Those of these rules; `[]`: all; None: those that are absent or out of date."""
+    if unknown := set(names or ()) - set(FIGURES):
+        raise SystemExit(f"No rule of that name: {', '.join(sorted(unknown))}.")
+    chosen = to_draw() if names is None else RULES
+    if chosen := [rule for rule in chosen if not names or rule.name in names]:
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+        from _figures import draw
+
+        draw(tuple(chosen), FIGURES)
+
+
 def write() -> None:
-    """All pages; those of rules that are gone are removed."""
+    """All pages that are new or changed; those of rules that are gone are removed."""
     made = pages()
     for path, text in made.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        if not path.exists() or path.read_text() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
     for path in stale():
         if path not in FIGURES.values():
             path.unlink()
@@ -78,8 +92,10 @@ def build_site() -> None:
         {"Home": "index.md"},
         {"Which rule?": "choose.md"},
         {"How it works": "how_it_works.md"},
+        {"Your framework": "your_framework.md"},
         {"Labels that are generated": "labelling.md"},
         {"The toy problem": "toy.md"},
+        {"What is tested": "tested.md"},
         {"Weightings": rules(WEIGHTINGS)},
         {"Aggregators": rules(AGGREGATORS)},
     ]
