@@ -1,6 +1,7 @@
 """What surrounds the rules: accumulation, task masks, metrics, norms by sketches."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from tests._rules import (
     RULES,
     TASKS,
     TRUNK,
+    WEIGHTINGS,
     autolambda,
     batches,
     losses,
@@ -149,9 +151,79 @@ def test_multi_steps_in_that_place_fails(kind):
         tx.update(updates, tx.init(params), params)
 
 
+@pytest.mark.parametrize(
+    ("mean_over", "expected", "losses_expected"),
+    [("all", [1.0, 0.5], [2.0, 1.5]), ("present", [1.0, 1.0], [2.0, 3.0])],
+)
+@pytest.mark.parametrize("bad", [99.0, np.nan])
+def test_masks_of_single_pieces(mean_over, expected, losses_expected, bad):
+    """A row that is masked never enters; who was there in any piece is handed on."""
+
+    def spy(updates, state, params=None, *, losses=None, task_mask=None):
+        seen = {"losses": losses, "mask": task_mask}
+        return updates.sum(0), jax.tree.map(lambda x: x.astype(float), seen)
+
+    start = lambda _: {"losses": jnp.zeros(2), "mask": jnp.zeros(2)}  # noqa: E731
+    inner = optax.GradientTransformationExtraArgs(start, spy)
+    tx = auxjax.accumulate_tasks(inner, 2, mean_over=mean_over)
+    update, rows = jax.jit(tx.update), jnp.eye(2)
+    for second in ([True, False], [False, False]):
+        state = tx.init(jnp.zeros(2))
+        _, state = update(
+            rows, state, losses=jnp.array([1.0, 3.0]), task_mask=jnp.array([True] * 2)
+        )
+        worse = jnp.where(jnp.array(second)[:, None], rows, bad)
+        values = jnp.where(jnp.array(second), jnp.array([3.0, 3.0]), bad)
+        found, state = update(worse, state, losses=values, task_mask=jnp.array(second))
+        if second[0]:
+            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(state.inner_state["losses"], losses_expected)
+        np.testing.assert_array_equal(state.inner_state["mask"], [1.0, 1.0])
+        np.testing.assert_array_equal(state.counts, [0, 0])
+    state = tx.init(jnp.zeros(2))
+    for _ in range(2):
+        found, state = update(
+            worse, state, losses=values, task_mask=jnp.array([True, False])
+        )
+    np.testing.assert_array_equal(state.inner_state["mask"], [1.0, 0.0])
+
+
+def test_a_task_absent_from_all_pieces_is_absent_from_the_step():
+    whole, parts = whole_and_parts("olaux")
+    params, mask = start(), jnp.array([True, True, False])
+    one = jax.jit(
+        lambda tx, state, x: tx.update(
+            auxjax.task_jacobian(losses, params, x), state, params, task_mask=mask
+        ),
+        static_argnums=0,
+    )
+    expected, reached = one(whole, whole.init(params), X)
+    _, state = one(parts, parts.init(params), X[:2])
+    found, state = one(parts, state, X[2:])
+    close(found, expected)
+    close(state.inner_state, reached)
+
+
+def test_constants_among_the_parameters_are_accumulated_over():
+    params = {"w": jnp.ones(2), "key": jax.random.key(0), "n": jnp.array(3), "on": True}
+
+    def two(p):
+        return jnp.sum(p["w"] ** 2) * p["n"], jnp.sum(p["w"])
+
+    tx = auxjax.accumulate_tasks(auxjax.sum_tasks(), 2)
+    step = jax.jit(lambda s, p: tx.update(auxjax.task_jacobian(two, p), s, p))
+    state = tx.init(params)
+    for expected in (0.0, 7.0):
+        updates, state = step(state, params)
+        np.testing.assert_array_equal(updates["w"], [expected] * 2)
+        assert {updates[k].dtype for k in ("key", "n", "on")} == {jax.dtypes.float0}
+
+
 def test_accumulation_over_no_batch():
     with pytest.raises(ValueError, match=r"`every` should be at least 1\. Found 0\."):
         auxjax.accumulate_tasks(optax.sgd(0.1), 0)
+    with pytest.raises(ValueError, match='`mean_over` should be "all" or "present"'):
+        auxjax.accumulate_tasks(optax.sgd(0.1), 2, mean_over="some")
 
 
 def test_accumulation_counts_the_tasks():
@@ -167,14 +239,18 @@ OTHER = np.array([[2.0, -1.0, 0.5, 0.0], [-1.0, 3.0, 1.0, -2.0], [9.0, 3.0, -7.0
 VALUES = np.array([1.0, 2.0, 0.5])
 
 
-def of_rows(rows, values):
-    """Losses with these gradients in "w" and these values where all is 0."""
+def of_rows(rows, values, labels=(1.0,) * TASKS):
+    """Losses with these gradients in "w" and these values where all is 0.
 
-    def linear(params):
-        parts = zip(rows, params["heads"], values, strict=True)
-        return tuple(jnp.sum(g * params["w"]) + h + c for g, h, c in parts)
+    They share a trunk, and are means over so many labels: without one, 0/0.
+    """
 
-    return linear
+    def means(params):
+        trunk = jnp.sinh(params["w"])
+        parts = zip(rows, params["heads"], values, labels, strict=True)
+        return tuple((jnp.sum(g * trunk) + h + c) * n / n for g, h, c, n in parts)
+
+    return means
 
 
 @functools.cache
@@ -183,29 +259,28 @@ def masked(name):
     rule = RULES[name]
     tx = rule.make()
 
-    def update(rows, values, state, params, **mask):
+    def update(batch, state, params, **mask):
         fns = {
             "meta_losses": of_rows(jnp.asarray(ROWS), jnp.asarray(VALUES)),
-            "sample_losses": lambda p: [
-                jnp.stack([c, c]) for c in of_rows(rows, values)(p)
-            ],
+            "sample_losses": lambda p: [jnp.stack([c, c]) for c in of_rows(*batch)(p)],
         }
-        jac = auxjax.task_jacobian(of_rows(rows, values), params)
+        jac = auxjax.task_jacobian(of_rows(*batch), params)
         more = {key: fns[key] for key in rule.needs}
         return tx.update(jac, state, params, **more, **mask)
 
     @jax.jit
-    def run(rows, values, mask):
+    def run(batch, mask):
         zeros = {"heads": [jnp.zeros(())] * TASKS, "w": jnp.zeros(4)}
-        first = update(jnp.asarray(ROWS), jnp.asarray(VALUES), tx.init(zeros), zeros)
-        plain = update(rows, values, first[1], zeros)
-        return first, update(rows, values, first[1], zeros, task_mask=mask), plain
+        good = (jnp.asarray(ROWS), jnp.asarray(VALUES))
+        first = update(good, tx.init(zeros), zeros)
+        plain = update(batch, first[1], zeros)
+        return first, update(batch, first[1], zeros, task_mask=mask), plain
 
-    return lambda rows, values, mask: run(
-        jnp.asarray(rows, jnp.float32),
-        jnp.asarray(values, jnp.float32),
-        jnp.asarray(mask),
-    )
+    def call(rows, values, mask, labels=(1.0,) * TASKS):
+        batch = [jnp.asarray(x, jnp.float32) for x in (rows, values, labels)]
+        return run(batch, jnp.asarray(mask))
+
+    return call
 
 
 def numbers(tree):
@@ -257,6 +332,142 @@ def test_what_the_state_holds_for_an_absent_task_stays(name):
 
 
 @every_rule
+def test_an_absent_task_without_labels_brings_no_nan(name):
+    """Its loss is 0/0, the gradient of the trunk that it shares is NaN."""
+    mask = [True, True, False]
+    _, found, _ = masked(name)(OTHER, VALUES, mask, labels=[1.0, 1.0, 0.0])
+    _, expected, _ = masked(name)(ROWS, VALUES, mask)
+    for a, b in zip(numbers(found), numbers(expected), strict=True):
+        assert np.all(np.isfinite(a))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["olaux smoothing", "gcs", "famo", "slgrad", "cagrad"])
+def test_a_stacked_absent_row_of_nan(name):
+    rule, zeros = RULES[name], {"heads": [jnp.zeros(())] * TASKS, "w": jnp.zeros(4)}
+    tx, mask = rule.make(), jnp.array([True, True, False])
+    found = []
+    for bad in (jnp.nan, jnp.inf, 0.0):
+        fn = of_rows(jnp.asarray(ROWS), jnp.array([1.0, 2.0, 0.0]) * (1 + bad))
+        values, rows = auxjax.task_grads(fn)(zeros)
+        rows = jax.tree.map(lambda x, bad=bad: x.at[2].set(bad), rows)
+        good = of_rows(jnp.asarray(ROWS), jnp.asarray(VALUES))
+        more = {
+            "meta_losses": good,
+            "sample_losses": lambda p, good=good: [jnp.stack([x, x]) for x in good(p)],
+        }
+        more = {key: more[key] for key in rule.needs}
+        values = jnp.array([1.0, 2.0, bad])
+        update = jax.jit(
+            lambda *args, more=more, **kwargs: tx.update(*args, **more, **kwargs)
+        )
+        found.append(update(rows, tx.init(zeros), zeros, losses=values, task_mask=mask))
+    for a, b, c in zip(*map(numbers, found), strict=True):
+        np.testing.assert_array_equal(a, c)
+        np.testing.assert_array_equal(b, c)
+
+
+# Batches that are not finite
+
+REMEMBERS = [name for name, rule in RULES.items() if rule.rows or name == "autolambda"]
+TOGETHER = {
+    "autolambda",
+    "scale_by_autolambda",
+    "auxilearn",
+    "auxilearn mlp",
+    "auxinash",
+}
+
+
+def without(state, *names):
+    """The state without some fields of the rules in it."""
+    blank = dict.fromkeys(names)
+    is_rule = lambda x: hasattr(x, "_fields") and hasattr(x, "weights")  # noqa: E731
+
+    def one(x):
+        return x._replace(**blank) if is_rule(x) else x
+
+    return jax.tree.map(one, state, is_leaf=is_rule)
+
+
+@pytest.mark.parametrize("name", REMEMBERS)
+@pytest.mark.parametrize("kind", ["nan", "inf", "main"])
+def test_a_task_that_is_not_finite_counts_as_absent_in_what_is_remembered(name, kind):
+    """It is passed on as it is, and counted."""
+    bad = 0 if kind == "main" else 2
+    values, labels = VALUES.copy(), np.ones(TASKS)
+    if kind == "inf":  # of the loss alone: the gradient is as ever
+        values[bad] = np.inf
+    else:
+        labels[bad] = 0.0
+    everybody, mask = np.ones(TASKS, bool), np.arange(TASKS) != bad
+    _, _, (updates, state) = masked(name)(ROWS, values, everybody, labels)
+    assert all(np.all(np.isfinite(x)) for x in numbers(state))
+    assert kind == "inf" or np.any(np.isnan(updates["w"]))
+    if name.startswith("log_loss"):
+        assert optax.tree.get_all_with_path(state, "nonfinite")[0][1] == 1
+    if name != "log_loss":
+        counts = auxjax.task_metrics(state)["nonfinite"]
+        np.testing.assert_array_equal(counts, np.arange(TASKS) == bad)
+    if name not in TOGETHER:  # there one bad row costs all a step
+        _, (_, expected), _ = masked(name)(ROWS, VALUES, mask)
+        found, expected = (
+            without(s, "weights", "nonfinite") for s in (state, expected)
+        )
+        if not name.startswith("log_loss"):
+            for a, b in zip(numbers(found), numbers(expected), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["olaux", "uncertainty", "log_loss", "gcs sketch"])
+def test_apply_if_finite_behind_the_aggregator(name):
+    """The step is not made, and the next one is as if nothing had happened."""
+    optimizer = optax.apply_if_finite(optax.sgd(0.1, momentum=0.9), 3)
+    tx, params = optax.chain(RULES[name].make(), optimizer), start()
+
+    @jax.jit
+    def one(params, state, factor):
+        scaled = lambda p, x: tuple(x * factor for x in losses(p, x))  # noqa: E731
+        jac = auxjax.task_jacobian(scaled, params, X)
+        updates, state = tx.update(jac, state, params)
+        return optax.apply_updates(params, updates), state
+
+    first = one(params, tx.init(params), 1.0)
+    second = one(*first, jnp.inf)
+    close(second[0], first[0], 0)
+    assert second[1][-1].notfinite_count == 1
+    third = one(*second, 1.0)
+    expected = one(*first, 1.0)
+    if "sketch" not in name:  # whose key is another one by then
+        close(third[0], expected[0], 1e-6)
+    assert all(np.all(np.isfinite(x)) for x in numbers(third))
+
+
+def test_apply_if_finite_around_a_rule_says_where_it_belongs():
+    tx = optax.apply_if_finite(optax.chain(auxjax.olaux(2, TASKS), optax.sgd(0.1)), 3)
+    with pytest.raises(ValueError, match=r"so should `optax\.apply_if_finite`"):
+        tx.update(jacobian(), tx.init(start()), start())
+
+
+def test_autolambda_around_apply_if_finite():
+    optimizer = optax.apply_if_finite(optax.sgd(0.1, momentum=0.9), 3)
+    tx, params = auxjax.autolambda(optimizer, num_tasks=TASKS), start()
+
+    @jax.jit
+    def one(state, factor):
+        scaled = lambda p: tuple(x * factor for x in losses(p, X))  # noqa: E731
+        jac = auxjax.task_jacobian(scaled, params)
+        meta = lambda p: losses(p, 0.9 * X)  # noqa: E731
+        return tx.update(jac, state, params, meta_losses=meta)
+
+    _, first = one(tx.init(params), 1.0)
+    updates, second = one(first, jnp.inf)
+    assert not any(np.any(u) for u in numbers(updates))
+    np.testing.assert_array_equal(second.weights, first.weights)
+    close(one(second, 1.0)[0], one(first, 1.0)[0], 1e-6)
+
+
+@every_rule
 @pytest.mark.parametrize(
     "mask", [jnp.ones(2, bool), jnp.ones((3, 1), bool), jnp.ones(3), jnp.ones(3, int)]
 )
@@ -281,7 +492,10 @@ def test_metrics_of_rules_in_a_chain():
         _, state = tx.update(jacobian(), tx.init(params), params)
     metrics = jax.jit(auxjax.task_metrics)(state)
     gates = optax.tree.get(state, "cosines")
-    assert set(metrics) == {"weights", "cosines", "fixed/weights", "gcs/weights"}
+    both = {
+        f"{rule}/{x}" for rule in ("fixed", "gcs") for x in ("weights", "nonfinite")
+    }
+    assert set(metrics) == {"weights", "cosines", "nonfinite"} | both
     np.testing.assert_array_equal(metrics["cosines"], gates)
     product = np.array([3.0, 0.5, 2.0]) * np.maximum(gates, 0)
     np.testing.assert_allclose(metrics["weights"], product, rtol=1e-6)
@@ -290,14 +504,16 @@ def test_metrics_of_rules_in_a_chain():
 def test_metrics_of_a_masked_rule():
     tx = optax.masked(auxjax.olaux(1, TASKS, 0.1), {"w": True, "heads": [False] * 3})
     metrics = auxjax.task_metrics({"step": 3, "opt": tx.init(start())})
-    assert {k: v.tolist() for k, v in metrics.items()} == {"weights": [1.0] * 3}
+    found = {k: v.tolist() for k, v in metrics.items()}
+    assert found == {"weights": [1.0] * 3, "nonfinite": [0] * 3}
 
 
 def test_metrics_of_autolambda_and_what_it_holds():
     tx = autolambda(aggregator=auxjax.sdmgrad(TASKS, where=TRUNK))
     metrics = auxjax.task_metrics(tx.init(start()))
     assert set(metrics) == {
-        *("weights", "autolambda/weights", "sdmgrad/weights", "meta_gradient")
+        *("weights", "autolambda/weights", "sdmgrad/weights", "meta_gradient"),
+        "nonfinite",
     }
     np.testing.assert_allclose(metrics["weights"], np.full(3, 0.1 / 3), rtol=1e-6)
 
@@ -307,8 +523,36 @@ def test_metrics_are_those_of_any_state():
     tx = auxjax.scale_by_gradnorm(TASKS, where=TRUNK)
     _, state = tx.update(jacobian(), tx.init(start()), start())
     metrics = auxjax.task_metrics((start(), [state]))
-    assert set(metrics) == {"weights", "norms"}
+    assert set(metrics) == {"weights", "norms", "nonfinite"}
     np.testing.assert_allclose(metrics["norms"], jacobian().norms(TRUNK), rtol=1e-6)
+
+
+class Layer(NamedTuple):
+    """Somebody's parameters."""
+
+    weights: jax.Array
+    norms: jax.Array
+
+
+def test_parameters_are_no_rule_whatever_their_names():
+    layer = Layer(jnp.ones(2), jnp.ones(4))
+    tx = auxjax.olaux(1, TASKS, 0.1)
+    metrics = auxjax.task_metrics({"params": layer, "opt": (layer, tx.init(layer))})
+    assert {k: v.shape for k, v in metrics.items()} == {
+        "weights": (TASKS,),
+        "nonfinite": (TASKS,),
+    }
+
+
+def test_every_state_of_a_rule_is_known_as_one():
+    from auxjax.weighting._metrics import _rules
+
+    for name, rule in WEIGHTINGS.items():
+        found = [kind for kind, _ in _rules(rule.make().init(start()))]
+        assert name.split()[0].replace("_", "").removeprefix("scaleby") in {
+            *found,
+            *(f"revised{kind}" for kind in found),
+        }
 
 
 # norms by sketches

@@ -52,7 +52,8 @@ def scale_by_log_loss(
       >>> import auxjax
       >>> tx = auxjax.scale_by_log_loss()
       >>> grads = jnp.array([[1.0, 2.0], [3.0, 4.0]])
-      >>> tx.update(grads, tx.init(jnp.zeros(2)), losses=jnp.array([0.5, -1.0]))[0]
+      >>> losses, state = jnp.array([0.5, -1.0]), tx.init(jnp.zeros(2))
+      >>> tx.update(grads, state, losses=losses)[0].rows()
       Array([[2., 4.],
              [3., 4.]], dtype=float32)
 

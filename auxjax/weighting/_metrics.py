@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-QUANTITIES = ("weights", "cosines", "norms", "meta_gradient")
+QUANTITIES = ("weights", "cosines", "norms", "meta_gradient", "nonfinite")
+ROOMS = ("auxjax.weighting.", "auxjax.aggregation.")
 
 
 def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
@@ -21,9 +23,11 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
 
     Returns:
       A dict with `"weights"`, `"cosines"`, `"norms"`, `"meta_gradient"`, as far as a
-      rule has them. Where several rules have weights, `"weights"` is their product,
-      the factor that a row was scaled by in all, and each rule's own are there too, as
-      `"olaux/weights"`; of other quantities the first rule's have the short name.
+      rule has them, and `"nonfinite"`: how often a task that was present had a loss or
+      a gradient that was NaN or infinite, and so counted as absent. Where several rules
+      have a quantity, each rule's own is there too, as `"olaux/weights"`, and the short
+      name has the product of the weights, the factor that a row was scaled by in all,
+      the largest count of `"nonfinite"`, and of the others the first rule's.
 
     Example:
       >>> import jax.numpy as jnp
@@ -31,8 +35,9 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
       >>> import auxjax
       >>> tx = optax.chain(auxjax.scale_by_fixed([1.0, 0.5]), auxjax.olaux())
       >>> metrics = auxjax.task_metrics(tx.init(jnp.zeros(3)))
-      >>> {name: value.tolist() for name, value in metrics.items()}
-      {'weights': [1.0, 0.5], 'fixed/weights': [1.0, 0.5], 'olaux/weights': [1.0, 1.0]}
+      >>> {k: v.tolist() for k, v in metrics.items()}  # doctest: +NORMALIZE_WHITESPACE
+      {'weights': [1.0, 0.5], 'fixed/weights': [1.0, 0.5], 'olaux/weights': [1.0, 1.0],
+      'nonfinite': [0, 0], 'fixed/nonfinite': [0, 0], 'olaux/nonfinite': [0, 0]}
     """
     found: dict[str, list[tuple[str, jax.Array]]] = {}
     for rule, state in _rules(opt_state):
@@ -42,23 +47,29 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
                 found.setdefault(name, []).append((rule, value))
     metrics = {}
     for name, entries in found.items():
-        total = entries[0][1]
-        for _, value in entries[1:] if name == "weights" else ():
-            total = total * value
-        metrics[name] = total
+        values = [value for _, value in entries]
+        metrics[name] = functools.reduce(TOGETHER.get(name, _first), values)
         if len(entries) > 1:
             metrics.update({f"{rule}/{name}": value for rule, value in entries})
     return metrics
+
+
+def _first(value: jax.Array, other: jax.Array) -> jax.Array:
+    del other
+    return value
+
+
+TOGETHER = {"weights": jnp.multiply, "nonfinite": jnp.maximum}
+"""What the quantities of several rules make together, where it is not the first's."""
 
 
 def _rules(tree: Any) -> list[tuple[str, Any]]:
     """The states of rules in a pytree, in order, each with its rule's name."""
     found = []
 
-    def is_rule(node):
-        return any(hasattr(node, name) for name in QUANTITIES) and hasattr(
-            node, "_fields"
-        )
+    def is_rule(node):  # by its class, as anybody's tuple may have a field `weights`
+        kind = type(node)
+        return hasattr(kind, "_fields") and kind.__module__.startswith(ROOMS)
 
     def visit(node):
         if is_rule(node):

@@ -231,4 +231,4 @@ def _weighted(
         weighted = weighted.mask(mask)
     if isinstance(jac, TaskJacobian):
         return dataclasses.replace(weighted, losses=jac.losses, aux=jac.aux)
-    return weighted.rows()
+    return dataclasses.replace(jac, grads=weighted.rows()).as_updates()
