@@ -10,6 +10,7 @@ from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._checks import check_task_mask, is_traced
 from auxjax.jacobian._dense import as_dtype, as_real
 from auxjax.jacobian._dependence import shared_mask
+from auxjax.jacobian._either import Jacobian, as_jacobian, task_grads
 from auxjax.jacobian._leaves import (
     Layout,
     apply_updates,
@@ -18,12 +19,7 @@ from auxjax.jacobian._leaves import (
     masked_leaves,
 )
 from auxjax.jacobian._losses import evaluate, wide
-from auxjax.jacobian._stacked import (
-    Jacobian,
-    StackedJacobian,
-    as_jacobian,
-    task_grads,
-)
+from auxjax.jacobian._stacked import StackedJacobian
 from auxjax.jacobian._task_jacobian import TaskJacobian
 
 __all__ = [

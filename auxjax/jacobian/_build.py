@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,12 +11,17 @@ from auxjax._types import LossFn, Params
 from auxjax.jacobian import _linear, _losses
 from auxjax.jacobian._guard import Guard
 from auxjax.jacobian._leaves import Layout
-from auxjax.jacobian._source import make_source
+from auxjax.jacobian._order import Order, check_trust
+from auxjax.jacobian._source import Call, remember
 from auxjax.jacobian._task_jacobian import TaskJacobian
 
 
 def task_jacobian(
-    losses: LossFn, params: Params, *args: Any, has_aux: bool = False
+    losses: LossFn,
+    params: Params,
+    *args: Any,
+    has_aux: bool = False,
+    main: str | None = None,
 ) -> TaskJacobian:
     """The Jacobian of the task losses, as a linear map: one forward pass.
 
@@ -33,21 +38,24 @@ def task_jacobian(
 
     Args:
       losses: `losses(params, *args)`; returns a dict (its insertion order counts), a
-        tuple or a `[T]` array of scalar losses, the main task's first. With
-        `has_aux`, a pair of that and anything. If it is wrapped in a transformation
-        that rebuilds its output (`jax.checkpoint`, `jax.vmap`), return a tuple or a
-        `collections.OrderedDict`: JAX sorts the keys of a plain dict there. (`jax.jit`
-        is looked through.)
-      params: a pytree. Leaves that are not floating point are constants; their
-        gradient is `float0`, as with `jax.grad(..., allow_int=True)`.
+        tuple, a NamedTuple or a `[T]` array of scalar losses, the main task's first.
+        With `has_aux`, a pair of that and anything.
+      params: a pytree. Leaves that are neither floating point nor complex are
+        constants; their gradient is `float0`, as with `jax.grad(..., allow_int=True)`.
       *args: handed to `losses`; not differentiated.
       has_aux: whether `losses` returns `(losses, aux)`.
+      main: the main task's name, which comes first then. JAX sorts the keys of a plain
+        dict that leaves a transformation (`jax.checkpoint`, `nn.remat`, `jax.vmap`,
+        `jax.tree.map`, …; a `jax.jit` around the whole of `losses` is looked through):
+        name it there, or return a tuple or an `OrderedDict`. None: the first.
 
     Returns:
       A `TaskJacobian`.
 
     Raises:
-      ValueError: where a loss is not a floating-point scalar, or there is none.
+      ValueError: where a loss is not a floating-point scalar, or there is none; where
+        `main` is no task; where it was not given, and the losses come in the order of
+        the alphabet out of a transformation with a program inside.
 
     Example:
       >>> import jax.numpy as jnp
@@ -62,6 +70,28 @@ def task_jacobian(
       >>> jac.jvp(jnp.array([0.0, 1.0]))  # both losses' slope along the second axis
       Array([4., 1.], dtype=float32)
     """
+    return build(losses, params, args, has_aux, main)
+
+
+def build(
+    losses: LossFn,
+    params: Params,
+    args: Sequence[Any],
+    has_aux: bool,
+    order: Order = None,
+    *,
+    any_order: bool = False,
+) -> TaskJacobian:
+    """As `task_jacobian`.
+
+    Args:
+      losses: the loss function.
+      params: where.
+      args: its other arguments.
+      has_aux: whether it returns something beside the losses.
+      order: the main task's name, or all names in their order.
+      any_order: whether the order does not matter.
+    """
     layout = Layout(params)
     leaves = jax.tree.leaves(params)
     constants = {i: x for i, x in enumerate(leaves) if not layout.is_differentiable[i]}
@@ -75,9 +105,14 @@ def task_jacobian(
         full = dict(zip(layout.differentiable, variables, strict=True)) | constants
         return layout.unflatten([full[i] for i in range(len(leaves))])
 
-    f, names = _losses.regular(losses, rebuild, args, has_aux)
-    values, linear, aux = _linear.linearize(f, layout.pick(params))
-    again = functools.partial(task_jacobian, losses, has_aux=has_aux)
+    source_of = remember(params, args)
+    here = layout.pick(params)
+    f, found = _losses.regular(losses, rebuild, args, has_aux, order)
+    values, linear, aux = _linear.linearize(f, here)
+    source = source_of(Call(build, losses, has_aux, found.names))
+    if found.is_doubtful and not any_order:
+        again, _ = _losses.regular(losses, rebuild, source.args, has_aux)
+        check_trust(found.names, lambda: jax.make_jaxpr(lambda *x: again(*x)[0])(*here))
     return TaskJacobian(
         _guard=Guard(),
         losses=_losses.loss_vector(values),
@@ -85,7 +120,7 @@ def task_jacobian(
         _linear=linear,
         _present=None,
         _scales=(),
-        _source=make_source(again, params, args),
+        _source=source,
         _layout=layout,
-        _names=tuple(names),
+        _names=found.names,
     )

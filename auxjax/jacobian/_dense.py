@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 
-def as_real(x: jax.Array) -> jax.Array:
+def as_real(x: Any) -> Any:
     """A complex array as a real one with a last axis of two; others as they are."""
     if jnp.issubdtype(x.dtype, jnp.complexfloating):
         return jnp.stack([x.real, x.imag], axis=-1)
@@ -49,5 +49,12 @@ def gram(leaves: Sequence[jax.Array], num_tasks: int, dtype: Any) -> jax.Array:
 
 def times(x: jax.Array, factor: jax.Array) -> jax.Array:
     """`x` times a real factor of a wider dtype, in the dtype of `x`."""
-    wide = jnp.promote_types(x.dtype, factor.dtype)
+    wide = counterpart(x, factor.dtype)
     return (x.astype(wide) * factor.astype(wide)).astype(x.dtype)
+
+
+def counterpart(x: jax.Array, dtype: Any) -> Any:
+    """A real dtype, or its complex counterpart where `x` is complex."""
+    if not jnp.issubdtype(x.dtype, jnp.complexfloating):
+        return dtype
+    return jnp.complex128 if dtype == jnp.float64 else jnp.complex64

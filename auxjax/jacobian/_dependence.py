@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auxjax._types import LossFn, Params
-from auxjax.jacobian._build import task_jacobian
+from auxjax.jacobian._build import build
 
 
 def shared_mask(
@@ -36,4 +36,4 @@ def shared_mask(
       >>> auxjax.shared_mask(losses, {"trunk": 1.0, "policy": 1.0, "decoder": 1.0})
       {'decoder': False, 'policy': False, 'trunk': True}
     """
-    return task_jacobian(losses, params, *args, has_aux=has_aux).shared_mask()
+    return build(losses, params, args, has_aux, any_order=True).shared_mask()

@@ -33,8 +33,11 @@ class Guard(np.ndarray):
     `jax.numpy` raises a ValueError.
     """
 
-    def __new__(cls, shape: tuple[int, ...] = ()):
-        """A guard; `vmap` and `scan` give it leading axes."""
+    def __new__(cls, shape: tuple[int, ...] = (1, 1)):
+        """A guard: a matrix, for what looks at matrices alone.
+
+        `vmap` and `scan` give it leading axes.
+        """
         return np.zeros(shape, np.uint8).view(cls)
 
     def __jax_array__(self):
@@ -53,18 +56,36 @@ class Guard(np.ndarray):
 
 
 def guarded(leaf: Any) -> Any:
-    """The guard again, where a transformation made an array of it."""
-    if isinstance(leaf, jax.Array | np.ndarray) and not isinstance(leaf, Guard):
-        return Guard(leaf.shape)
-    return leaf
+    """The guard again, where a transformation of JAX made an array of it.
+
+    Raises:
+      ValueError: where it has another dtype now: something was computed of it by one
+        of those functions of `jax.numpy` that are compiled and do not ask.
+    """
+    if isinstance(leaf, Guard) or not isinstance(leaf, jax.Array | np.ndarray):
+        return leaf
+    if leaf.dtype not in (np.uint8, jax.dtypes.float0):
+        raise ValueError(ADVICE)
+    return Guard(leaf.shape)
 
 
-class NoGradient(type):
-    """The class of the classes that are no gradients: it tells so where it is named.
+class _Named(type):
+    """The class of classes that say what is missing where JAX names them.
 
-    JAX names a class where the structure of two pytrees differs, as that of the updates
-    and the parameters does if the aggregator is missing.
+    That is where the structures of two pytrees differ, as those of the updates and the
+    parameters do if the aggregator is missing.
     """
 
     def __repr__(cls) -> str:
         return f"<{cls.__module__.split('.')[0]}.{cls.__name__}: {ADVICE}>"
+
+
+def _refuse(*args, **kwargs):
+    raise ValueError(ADVICE)
+
+
+class NoGradient(metaclass=_Named):
+    """What is no gradient and cannot be reckoned with as if it were one."""
+
+    __jax_array__ = __add__ = __radd__ = __sub__ = __rsub__ = _refuse
+    __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __neg__ = _refuse

@@ -180,7 +180,7 @@ def masked_leaves(tree: Any, params: Params, where: Mask | None) -> list[Any]:
     layout = Layout(params)
     leaves = jax.tree.leaves(tree)
     picked = zip(layout.differentiable, layout.mask(where), strict=True)
-    return [as_real(leaves[i]) for i, want in picked if want]
+    return [as_real(jnp.asarray(leaves[i])) for i, want in picked if want]
 
 
 def apply_updates(params: Params, updates: Any) -> Params:

@@ -20,6 +20,7 @@ from jax.interpreters import partial_eval as pe
 
 from auxjax.jacobian._dense import inner
 from auxjax.jacobian._fingerprint import fingerprint
+from auxjax.jacobian._split import split_outputs
 
 Arrays = Sequence[Any]
 
@@ -94,8 +95,7 @@ def linearize(f: Callable, leaves: Arrays) -> tuple[Any, LinearMap, Any]:
     residuals, treedef = jax.tree.flatten(lin)
     shapes = [abstract(jax.typeof(x)) for x in leaves]
     traced = jax.make_jaxpr(lambda res, ts: jax.tree.unflatten(treedef, res)(*ts))
-    jaxpr, consts = close(traced(residuals, shapes))
-    jaxpr = _split_stack(jaxpr)
+    jaxpr, consts = close(split_outputs(traced(residuals, shapes)))
     return (
         outputs,
         LinearMap(
@@ -172,14 +172,24 @@ def filled(linear: LinearMap, tangents: Arrays) -> list[Any]:
 
 
 def transpose(linear: LinearMap, cotangents: Arrays) -> list[Any]:
-    """Pulls cotangents back: one backward pass."""
+    """Pulls cotangents back: one backward pass.
+
+    Raises:
+      ValueError: where there is none.
+    """
 
     def forward(*tangents):
         return linear.program.call(*linear.residuals, *tangents)
 
-    return list(
-        jax.linear_transpose(forward, *linear.program.tangents)(list(cotangents))
-    )
+    try:
+        back = jax.linear_transpose(forward, *linear.program.tangents)
+        return list(back(list(cotangents)))
+    except NOT_TRANSPOSABLE as error:
+        raise ValueError(
+            "`losses` should have a backward pass. Found derivatives that exist "
+            "forwards alone, as through `jax.lax.while_loop` or "
+            f"`diffrax.ForwardMode`. JAX says: {error}"
+        ) from error
 
 
 NOT_TRANSPOSABLE = (NotImplementedError, ValueError, TypeError, AssertionError)
@@ -252,26 +262,6 @@ def has_forward_mode(linear: LinearMap) -> bool:
         )
 
     return clean(linear.program.jaxpr.jaxpr)
-
-
-def _split_stack(jaxpr: Any) -> Any:
-    """Splits a final `jnp.stack` of scalars into as many outputs.
-
-    A `[T]` array made by stacking T scalars hides that the tasks are separate: each
-    row would pay for every task's decoder. Where the last equation is that stack,
-    its operands become the outputs.
-    """
-    inner = jaxpr.jaxpr
-    if len(inner.outvars) != 1:
-        return jaxpr
-    last = next((e for e in inner.eqns if inner.outvars[0] in e.outvars), None)
-    if last is None or last.primitive.name not in ("stack", "concatenate"):
-        return jaxpr
-    if any(v.aval.size != 1 or v.aval.ndim > 1 for v in last.invars):
-        return jaxpr
-    rest = [eqn for eqn in inner.eqns if eqn is not last]
-    split = _rewire(inner, outvars=list(last.invars), eqns=rest)
-    return jex_core.ClosedJaxpr(split, ())
 
 
 def _rewire(jaxpr: Any, **changes: Any) -> Any:

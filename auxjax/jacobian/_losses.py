@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import types
 from collections.abc import Callable, Sequence
@@ -11,6 +12,20 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import LossFn, Params
+from auxjax.jacobian._order import Order, arrange, needs_trust
+
+
+@dataclasses.dataclass
+class Found:
+    """What a loss function's losses turned out to be.
+
+    Attributes:
+      names: the tasks', the main one's first.
+      is_doubtful: whether JAX may have put them in the order of the alphabet.
+    """
+
+    names: tuple[str, ...] = ()
+    is_doubtful: bool = False
 
 
 def unwrap_jit(losses: LossFn) -> LossFn:
@@ -30,8 +45,12 @@ def unwrap_jit(losses: LossFn) -> LossFn:
 
 
 def regular(
-    losses: LossFn, rebuild: Callable, args: Sequence[Any], has_aux: bool
-) -> tuple[Callable, list[str]]:
+    losses: LossFn,
+    rebuild: Callable,
+    args: Sequence[Any],
+    has_aux: bool,
+    order: Order = None,
+) -> tuple[Callable, Found]:
     """Makes `f(*leaves) -> (tuple of T scalars or a [T] array, aux)`.
 
     Args:
@@ -39,66 +58,74 @@ def regular(
       rebuild: from the differentiable leaves to `params`.
       args: the other arguments.
       has_aux: whether `losses` returns `(losses, aux)`.
+      order: the main task's name, or all names in their order.
 
     Returns:
-      The function, and a list that holds the tasks' names once it has run.
+      The function, and what is known of its losses once it has run.
     """
-    losses = unwrap_jit(losses)
-    names: list[str] = []
+    losses, found = unwrap_jit(losses), Found()
 
     def f(*leaves):
-        result = losses(rebuild(leaves), *args)
-        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
-            raise ValueError(
-                "`losses` should return a pair (losses, aux) when `has_aux=True`. "
-                f"Found {type(result).__name__}."
-            )
-        values, aux = result if has_aux else (result, None)
-        names[:], values = name_and_check(values)
-        return values, aux
+        values, aux = split_aux(losses(rebuild(leaves), *args), has_aux)
+        names, scalars = name_and_check(values, order)
+        found.names = tuple(names)
+        found.is_doubtful = order is None and needs_trust(names, values)
+        return scalars, aux
 
-    return f, names
+    return f, found
 
 
-def name_and_check(values: Any) -> tuple[list[str], Any]:
-    """The tasks' names, and their losses as a tuple of scalars or a `[T]` array."""
+def split_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:
+    """What a loss function returned as `(losses, aux)`; aux is None without."""
+    if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+        raise ValueError(
+            "`losses` should return a pair (losses, aux) when `has_aux=True`. "
+            f"Found {type(result).__name__}."
+        )
+    return result if has_aux else (result, None)
+
+
+def name_and_check(values: Any, order: Order = None) -> tuple[list[str], Any]:
+    """The tasks' names, and their losses as a tuple of scalars or a `[T]` array.
+
+    Args:
+      values: what the loss function returned.
+      order: the main task's name, which comes first then, or all names in their order.
+    """
     if isinstance(values, dict):
-        names = [str(name) for name in values]
-        _check_main_is_first(names)
-        values = tuple(values.values())
+        names, values = [str(name) for name in values], tuple(values.values())
     elif isinstance(values, tuple | list):
-        names = default_names(len(values))
+        names = list(getattr(values, "_fields", default_names(len(values))))
         values = tuple(values)
     else:
-        return _check_array(values)
-    if not values:
-        raise ValueError("`losses` should return at least one loss. Found none.")
-    values = tuple(_check_scalar(n, v) for n, v in zip(names, values, strict=True))
-    return names, values
+        names, values = _check_array(values)
+    if isinstance(values, tuple):
+        if not values:
+            raise ValueError("`losses` should return at least one loss. Found none.")
+        values = tuple(_check_scalar(n, v) for n, v in zip(names, values, strict=True))
+    places = arrange(names, order)
+    if places != list(range(len(names))):
+        values = tuple(values[i] for i in places)
+    return [names[i] for i in places], values
 
 
-def evaluate(losses: LossFn, params: Params, *args: Any) -> tuple[list[str], Any]:
+def evaluate(
+    losses: LossFn, params: Params, *args: Any, names: Sequence[str] = ()
+) -> tuple[list[str], Any]:
     """The tasks' names, and their losses as T scalars or a `[T]` array, unsummed.
 
     Args:
       losses: `losses(params, *args)`, as in `task_jacobian`.
       params: the parameters.
       *args: handed to `losses`.
+      names: where the losses have just these names, they are put in this order.
 
     Raises:
       ValueError: where a loss is not a floating-point scalar, or there is none.
     """
-    return name_and_check(unwrap_jit(losses)(params, *args))
-
-
-def _check_main_is_first(names: list[str]) -> None:
-    """A sorted dict would silently make another task the main one."""
-    if "main" in names[1:]:
-        raise ValueError(
-            f"The main task's loss should be the first. Found `main` after "
-            f"`{names[0]}`: JAX sorts the keys of a dict that leaves a transformation. "
-            "Return a tuple or a `collections.OrderedDict`."
-        )
+    values = unwrap_jit(losses)(params, *args)
+    known = isinstance(values, dict) and set(map(str, values)) == set(names)
+    return name_and_check(values, tuple(names) if known else None)
 
 
 def default_names(num_tasks: int) -> list[str]:
@@ -125,6 +152,8 @@ def _check_array(values: Any) -> tuple[list[str], Any]:
 
 
 def _check_scalar(name: str, value: Any) -> jax.Array:
+    if value is None:
+        raise ValueError(f"Loss `{name}` should be a scalar. Found None.")
     if isinstance(value, dict | list | tuple):
         raise ValueError(
             f"Loss `{name}` should be a scalar. Found a {type(value).__name__}: does "

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax.jacobian import _linear
-from auxjax.jacobian._dense import inner
+from auxjax.jacobian._dense import counterpart, inner, times
 
 
 class NoTangentPass(Exception):
@@ -78,14 +78,11 @@ def unit(
         # What is not finite shall stay so.
         exponent = jnp.where(jnp.isfinite(square), exponent, 0)
         divisor = jnp.ldexp(jnp.ones((), dtype), exponent)
-        direction = [v.astype(_wide(v, dtype)) / divisor for v in direction]
+        direction = [
+            times(v.astype(counterpart(v, dtype)), 1 / divisor) for v in direction
+        ]
     cast = [v.astype(leaf.dtype) for v, leaf in zip(direction, like, strict=True)]
     return cast, divisor
-
-
-def _wide(v: jax.Array, dtype: Any) -> Any:
-    """The wider one of two dtypes, complex if `v` is."""
-    return jnp.promote_types(v.dtype, dtype)
 
 
 def _is_array(linear: _linear.LinearMap, num_tasks: int) -> bool:

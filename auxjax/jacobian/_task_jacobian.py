@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,14 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, ArrayLike, Float, Gradient, Key, Mask, Params
-from auxjax.jacobian import _absent, _linear, _passes, _rows, _scales
+from auxjax.jacobian import _absent, _contract, _linear, _passes, _rows, _scales
 from auxjax.jacobian._checks import (
     check_index,
     check_sketch,
     check_task_mask,
     check_weights,
 )
-from auxjax.jacobian._dense import dot_rows, gram, inner
+from auxjax.jacobian._dense import gram, inner
 from auxjax.jacobian._difference import central_difference
 from auxjax.jacobian._guard import NoGradient, guarded
 from auxjax.jacobian._leaves import Layout
@@ -28,7 +27,7 @@ from auxjax.jacobian._source import Source
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class TaskJacobian(metaclass=NoGradient):
+class TaskJacobian(NoGradient):
     """J, one row a task: the gradient of each loss at the same parameters.
 
     Made by `task_jacobian`. It is a pytree (of the forward pass's residuals), so it
@@ -41,7 +40,7 @@ class TaskJacobian(metaclass=NoGradient):
     """
 
     _guard: Any  # the first leaf: arithmetic on this pytree is an error
-    losses: jax.Array
+    losses: Any  # [T]
     aux: Any
     _linear: _linear.LinearMap
     _present: Any  # [T] bool, the mask it went through; None: all tasks are present
@@ -60,7 +59,7 @@ class TaskJacobian(metaclass=NoGradient):
 
     @property
     def num_tasks(self) -> int:
-        """T, the number of tasks."""
+        """T, how many."""
         return len(self._names)
 
     @property
@@ -74,8 +73,7 @@ class TaskJacobian(metaclass=NoGradient):
         return self._layout.treedef
 
     def __contains__(self, key: Any) -> bool:
-        """False: flax asks whether gradients hold a key, and this is no mapping."""
-        del key
+        del key  # flax asks it of gradients
         return False
 
     def __repr__(self) -> str:
@@ -83,14 +81,7 @@ class TaskJacobian(metaclass=NoGradient):
         return f"TaskJacobian(names={self._names}, params={shape})"
 
     def vjp(self, weights: ArrayLike) -> Gradient:
-        """Σᵢ wᵢ ∇Lᵢ: one backward pass, whatever T.
-
-        Args:
-          weights: `[T]`.
-
-        Returns:
-          A pytree like the parameters.
-        """
+        """Σᵢ wᵢ ∇Lᵢ, from weights `[T]`: one backward pass, whatever T."""
         weights = check_weights(weights, self.num_tasks, self.losses.dtype)
         found: dict[int, Any] = {}
         everywhere = self._layout.mask(None)
@@ -104,7 +95,9 @@ class TaskJacobian(metaclass=NoGradient):
         """∇Lᵢ of one task: one backward pass that runs no other task's decoder."""
         check_index(index, self.num_tasks)
         row = _rows.make_row(self._linear, index)
-        (grads,) = _rows.row_by_row(self._pull([row], None, lambda grads: grads, None))
+        everywhere = self._layout.mask(None)
+        pulled = _contract.pull([row], self._scales, everywhere, _contract.keep)
+        (grads,) = _rows.row_by_row(pulled)
         return self._layout.fill(dict(zip(row.leaves, grads, strict=True)))
 
     def jvp(self, direction: Gradient, where: Mask | None = None) -> Float[Array, " T"]:
@@ -122,11 +115,10 @@ class TaskJacobian(metaclass=NoGradient):
           where: the leaves that count, as if v were zero elsewhere; None: all.
 
         Returns:
-          `[T]`. The tangent pass runs in the parameters' precision, in half precision
-          along v/‖v‖.
+          `[T]`. The tangent pass runs in the parameters' precision; half: along v/‖v‖.
         """
         tangents = self._layout.pick(direction, cast=False)
-        return self._contract(tangents, self._layout.mask(where), self._push)
+        return self._contract(tangents, self._layout.mask(where))
 
     def jvp_by_difference(
         self, direction: Gradient, *, epsilon: float = 0.01
@@ -151,13 +143,15 @@ class TaskJacobian(metaclass=NoGradient):
         """
         here = self._layout.pick(self.params)
 
+        def losses_at(leaves):
+            return self.at(self._layout.put(leaves, self.params)).losses
+
         def push(part):
             full = _linear.filled(self._linear, part)
-            return central_difference(self._losses_at, here, full, epsilon)
+            return central_difference(losses_at, here, full, epsilon)
 
-        return self._contract(
-            self._layout.pick(direction, cast=False), self._layout.mask(None), push
-        )
+        direction = self._layout.pick(direction, cast=False)
+        return self._contract(direction, self._layout.mask(None), push)
 
     def gramian_row(self, index: int, where: Mask | None = None) -> Float[Array, " T"]:
         """⟨∇Lᵢ, ∇L_index⟩ for every task: one backward and one tangent pass.
@@ -172,7 +166,7 @@ class TaskJacobian(metaclass=NoGradient):
         tangents = [jnp.conj(g) for g in self._layout.pick(self.row(index))]
         both = zip(self._layout.mask(where), self._depends(index), strict=True)
         mask = [a and b for a, b in both]
-        return self._contract(tangents, mask, self._push)
+        return self._contract(tangents, mask)
 
     def rows(self, *, where: Mask | None = None, chunk_size: int | None = None) -> Any:
         """All gradients, stacked: T backward passes and T times the memory.
@@ -194,9 +188,8 @@ class TaskJacobian(metaclass=NoGradient):
     ) -> list[jax.Array | None]:
         """As `rows`, one entry a leaf of the parameters; None outside `where`."""
         found = self._stacked(where, chunk_size)
-        place = {leaf: k for k, leaf in enumerate(self._layout.differentiable)}
-        everywhere = range(len(self._layout.shapes))
-        return [found.get(place.get(i, -1)) for i in everywhere]
+        by_leaf = {i: found.get(k) for k, i in enumerate(self._layout.differentiable)}
+        return [by_leaf.get(leaf) for leaf in range(len(self._layout.shapes))]
 
     def gramian(
         self, where: Mask | None = None, *, chunk_size: int | None = None
@@ -244,7 +237,7 @@ class TaskJacobian(metaclass=NoGradient):
             wanted = self._layout.mask(where)
             shapes = self._linear.program.tangents
             return root_mean_square(
-                lambda v: self._contract(v, wanted, self._push), shapes, sketch, key
+                lambda v: self._contract(v, wanted), shapes, sketch, key
             )
         dtype = self.losses.dtype
 
@@ -254,18 +247,16 @@ class TaskJacobian(metaclass=NoGradient):
                 total += inner(grad, grad, dtype)
             return total
 
-        pulled = self._pull(self._all_rows(), where, square, chunk_size)
+        wanted = self._layout.mask(where)
+        pulled = _contract.pull(self._rows(), self._scales, wanted, square, chunk_size)
         return jnp.sqrt(jnp.stack(_rows.row_by_row(pulled)))
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> TaskJacobian:
-        """diag(w) J, lazily: row i times `weights[i]`; costs nothing.
+        """diag(w) J, lazily: costs nothing. The losses stay as they are.
 
         Args:
           weights: `[T]`.
           where: the leaves whose rows are scaled; elsewhere they stay. None: all.
-
-        Returns:
-          The scaled Jacobian. `losses` stay as they are.
         """
         weights = check_weights(weights, self.num_tasks, self.losses.dtype)
         mask = _scales.StaticMask(self._layout.mask(where))
@@ -274,21 +265,14 @@ class TaskJacobian(metaclass=NoGradient):
         )
 
     def mask(self, present: ArrayLike) -> TaskJacobian:
-        """The Jacobian without the tasks that are absent: their rows and losses are 0.
+        """The rows and losses of absent tasks become 0, wherever it is taken again.
 
-        Exactly so even where an absent task's loss is 0/0, as the mean over no labels:
-        nothing of it reaches the gradients of the others. (Where the losses are one
-        `[T]` array made by `vmap`, what is not finite in its derivative is taken to be
-        the absent tasks' as long as the losses of those present are finite.)
+        Even an absent loss of 0/0, a mean over no labels, leaves the others' gradients
+        alone. (Where `vmap` made the losses as one `[T]` array, what is not finite is
+        taken to be the absent tasks' while the losses of those present are finite.)
 
         Args:
           present: `[T]` (bool).
-
-        Returns:
-          Another `TaskJacobian`, masked wherever it is taken again by `at`.
-
-        Raises:
-          ValueError: where `present` is not one bool a task.
         """
         present = jnp.asarray(check_task_mask(present, self.num_tasks))
         if self._present is present:
@@ -305,15 +289,10 @@ class TaskJacobian(metaclass=NoGradient):
         return masked.scale(present)
 
     def at(self, params: Params) -> TaskJacobian:
-        """The Jacobian of the same losses, on the same data, elsewhere.
-
-        The mask and the row scales stay as they are. Costs one forward pass.
+        """The same losses' Jacobian on the same data, elsewhere: one forward pass.
 
         Args:
-          params: like the parameters that this one was taken at.
-
-        Returns:
-          Another `TaskJacobian`.
+          params: like those that this one was taken at. Mask and row scales stay.
         """
         moved = self._source.build_at(params)
         if self._present is not None:
@@ -321,15 +300,14 @@ class TaskJacobian(metaclass=NoGradient):
         return dataclasses.replace(moved, _scales=self._scales)
 
     def materialize(self) -> TaskJacobian:
-        """The same Jacobian with its rows written down: T backward passes, now.
+        """The same with its rows written down: T backward passes now, T× the memory.
 
-        What is asked of it afterwards is a product with the rows. Pays where that is
-        less than the passes to come, as for two tasks; costs T× the memory.
+        What is asked afterwards is a product with rows. Pays for two tasks, say.
         """
-        rows = self._all_rows()
-        plain = dataclasses.replace(self, _scales=())  # they stay remembered
-        grads = _rows.row_by_row(plain._pull(rows, None, lambda grads: grads, None))
-        leaves = [row.leaves for row in rows]
+        rows = self._rows()
+        # Without their scales, which stay remembered.
+        pulled = _contract.pull(rows, (), self._layout.mask(None), _contract.keep)
+        grads, leaves = _rows.row_by_row(pulled), [row.leaves for row in rows]
         linear = _linear.from_rows(self._linear.program, leaves, grads, self.losses)
         return dataclasses.replace(self, _linear=linear)
 
@@ -345,7 +323,7 @@ class TaskJacobian(metaclass=NoGradient):
         return self._layout.full_mask(self._depends(index))
 
     def as_updates(self) -> Any:
-        """What a transformation hands on: the Jacobian itself."""
+        """What a transformation hands on: itself."""
         return self
 
     def _depends(self, index: int) -> list[bool]:
@@ -353,54 +331,20 @@ class TaskJacobian(metaclass=NoGradient):
         row = _rows.make_row(self._linear, index)
         return [leaf in row.leaves for leaf in range(len(self._layout.differentiable))]
 
-    def _all_rows(self) -> list[_rows.Row]:
-        return [_rows.make_row(self._linear, i) for i in range(self.num_tasks)]
-
-    def _pull(self, rows, where: Mask | None, reduce: _rows.Reduce, chunk_size):
-        """`reduce` of the given rows, scaled, on the leaves in `where`."""
-        if chunk_size is not None and chunk_size < 1:
-            raise ValueError(f"`chunk_size` should be at least 1. Found {chunk_size}.")
-        scale_of = functools.partial(_scales.leaf_weights, self._scales)
-        wanted = self._layout.mask(where)
-        return _rows.pull_rows(rows, wanted, scale_of, reduce, chunk_size)
+    def _rows(self) -> list[_rows.Row]:
+        return _contract.all_rows(self._linear, self.num_tasks)
 
     def _stacked(self, where: Mask | None, chunk_size) -> dict[int, jax.Array]:
-        """`{leaf: [T, *param]}` for the leaves in `where`; absent rows are zero."""
-        pulled = self._pull(self._all_rows(), where, lambda grads: grads, chunk_size)
-        wanted = self._layout.mask(where)
-        return {
-            leaf: _rows.stack_leaf(pulled, leaf, self.num_tasks, like)
-            for leaf, like in enumerate(self._linear.program.tangents)
-            if wanted[leaf]
-        }
+        """`{leaf: [T, *param]}` for the leaves in `where`."""
+        wanted, num_tasks = self._layout.mask(where), self.num_tasks
+        return _contract.stacked(
+            self._linear, self._scales, wanted, num_tasks, chunk_size
+        )
 
-    def _contract(self, tangents, wanted: Sequence[bool], push) -> jax.Array:
-        """`push` of a direction, row scales applied, group of leaves by group."""
-        total = jnp.zeros_like(self.losses)
-        like = self._linear.program.tangents
-        tangents, factor = _passes.unit(tangents, like, total.dtype)
-        for scale, leaves in _scales.groups(self._scales, tuple(wanted)):
-            part = [t if leaf in leaves else None for leaf, t in enumerate(tangents)]
-            pushed = push(part).astype(total.dtype)
-            total += pushed if scale is None else scale * pushed
-        total = total if factor is None else total * factor
-        if self._present is None:
-            return total
-        return jnp.where(self._present, total, jnp.zeros_like(total))
-
-    def _losses_at(self, variables: list[jax.Array]) -> jax.Array:
-        """The losses with other differentiable leaves: one forward pass."""
-        return self.at(self._layout.put(variables, self.params)).losses
-
-    def _push(self, tangents: list[Any]) -> jax.Array:
-        """One tangent pass, `[T]`, by whichever way the losses allow."""
-        dtype = self.losses.dtype
-        try:
-            return _passes.push(self._linear, tangents, self.num_tasks, dtype)
-        except _passes.NoTangentPass:
-            leaves = dataclasses.replace(self, _scales=())._stacked(None, None)
-            full = _linear.filled(self._linear, tangents)
-            return sum(
-                (dot_rows(jnp.conj(x), full[k], dtype) for k, x in leaves.items()),
-                start=jnp.zeros_like(self.losses),
-            )
+    def _contract(self, direction, wanted: Sequence[bool], push=None) -> jax.Array:
+        """⟨∇Lᵢ, v⟩ `[T]` on the wanted leaves; 0 for absent tasks."""
+        total = _contract.contract(
+            self._linear, self._scales, direction, wanted, self.losses, push
+        )
+        here = self._present
+        return total if here is None else jnp.where(here, total, jnp.zeros_like(total))

@@ -245,7 +245,7 @@ def test_has_aux(wrap):
     np.testing.assert_array_equal(values, [5.0, 3.0])
     np.testing.assert_array_equal(aux["seen"], 10.0)
     np.testing.assert_array_equal(grads, [[2.0, 4.0], [1.0, 1.0]])
-    assert task_jacobian(lambda p: losses(p)[0], params).aux is None
+    assert task_jacobian(lambda p: losses(p)[0], params, main="z").aux is None
 
 
 def test_weights_may_be_integers_or_of_another_precision():

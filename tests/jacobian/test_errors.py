@@ -5,6 +5,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -167,18 +168,89 @@ def test_losses_for_stacked_gradients():
         as_jacobian(jnp.ones((2, 4)), losses=jnp.ones(3))
 
 
-@pytest.mark.parametrize(
-    "before",
-    [optax.clip_by_global_norm(1.0), optax.scale(0.1), optax.clip(1.0)],
-    ids=["clip_by_global_norm", "scale", "clip"],
-)
-def test_a_transformation_of_gradients_before_the_rule_is_an_error(before):
-    # It would act on what the forward pass left behind, and nobody would notice.
-    tx = optax.chain(before, auxjax.olaux(n=1))
+OPTIMIZERS = {
+    "adafactor": lambda: optax.adafactor(0.1),
+    "adam": lambda: optax.adam(0.1),
+    "adamw": lambda: optax.adamw(0.1),
+    "adaptive_grad_clip": lambda: optax.adaptive_grad_clip(0.1),
+    "add_decayed_weights": lambda: optax.add_decayed_weights(0.1),
+    "apply_if_finite": lambda: optax.apply_if_finite(optax.sgd(0.1), 3),
+    "centralize": optax.centralize,
+    "clip": lambda: optax.clip(1.0),
+    "clip_by_global_norm": lambda: optax.clip_by_global_norm(1.0),
+    "lbfgs": optax.lbfgs,
+    "lion": lambda: optax.lion(0.1),
+    "masked": lambda: optax.masked(optax.sgd(0.1), {"w": True}),
+    "momentum": lambda: optax.sgd(0.1, momentum=0.9),
+    "multi_steps": lambda: optax.MultiSteps(optax.sgd(0.1), 2),
+    "muon": lambda: optax.contrib.muon(0.1),
+    "partition": lambda: optax.partition({"a": optax.sgd(0.1)}, {"w": "a"}),
+    "rmsprop": lambda: optax.rmsprop(0.1),
+    "scale": lambda: optax.scale(0.1),
+    "schedule": lambda: optax.scale_by_schedule(lambda count: 0.1),
+    "sgd": lambda: optax.sgd(0.1),
+    "sign_sgd": lambda: optax.sign_sgd(0.1),
+    "zero_nans": optax.zero_nans,
+}
+NO_GRADIENT = "Found the Jacobian of the task losses where a gradient is needed"
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("place", ["before", "behind", "behind stacked"])
+def test_an_optimizer_without_an_aggregator_before_it(name, place):
+    """It would take residuals, or T gradients, for a gradient."""
+    params = {"w": jnp.ones(3)}
+    optimizer = OPTIMIZERS[name]()
+    rules = auxjax.olaux(n=1), auxjax.scale_by_olaux(n=1)
+    parts = (optimizer, rules[0]) if place == "before" else (rules[1], optimizer)
+    tx = optax.chain(*parts)
+
+    def losses(p):
+        return jnp.sum(p["w"] ** 2), jnp.sum(p["w"])
+
+    updates = auxjax.task_jacobian(losses, params)
+    if place == "behind stacked":
+        updates = updates.rows()
+    with jax.numpy_dtype_promotion("standard"), refused(NO_GRADIENT):
+        updates, _ = tx.update(updates, tx.init(params), params)
+        optax.apply_updates(params, updates)
+
+
+@pytest.mark.parametrize("kind", ["jacobian", "stacked"])
+def test_no_aggregator_at_all(kind):
     params = jnp.ones(3)
-    jac = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), params)
-    with pytest.raises((TypeError, NotImplementedError)):
-        tx.update(jac, tx.init(params), params)
+    tx = auxjax.scale_by_olaux(n=1)
+    updates = auxjax.task_jacobian(lambda p: (jnp.sum(p**2), jnp.sum(p)), params)
+    updates = updates if kind == "jacobian" else updates.rows()
+    updates, _ = tx.update(updates, tx.init(params), params)
+    with refused(NO_GRADIENT):
+        optax.apply_updates(params, updates)
+    with refused(NO_GRADIENT):
+        optax.apply_updates({"w": params}, updates)
+
+
+@pytest.mark.parametrize("kind", ["jacobian", "stacked"])
+def test_what_is_no_gradient_passes_through_the_transformations_of_jax(kind):
+    def make(x):
+        def losses(p):
+            return jnp.sum(p**2), jnp.sum(p)
+
+        jac = auxjax.task_jacobian(losses, x)
+        return jac if kind == "jacobian" else as_jacobian(jac.rows(), losses=jac.losses)
+
+    x = jnp.arange(6.0).reshape(2, 3)
+    each = jax.jit(jax.vmap(make))(x)
+    grams = jax.vmap(lambda jac: jac.gramian())(each)
+    _, again = jax.lax.scan(lambda _, jac: (None, jac.gramian()), None, each)
+    chosen = jax.lax.cond(True, lambda jac: jac, lambda jac: jac, make(x[0]))
+    for i in range(2):
+        np.testing.assert_allclose(grams[i], make(x[i]).gramian())
+    np.testing.assert_allclose(again, grams)
+    np.testing.assert_allclose(chosen.gramian(), grams[0])
+    jax.block_until_ready(jax.device_put(each))
+    for act in (lambda g: g + 1, np.sum, jnp.sqrt, lambda g: 0.5 * g, np.negative):
+        with refused(NO_GRADIENT):
+            jax.tree.map(act, each)
 
 
 def test_a_main_task_that_is_not_the_first_is_an_error():
