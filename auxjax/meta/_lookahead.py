@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from jax.extend.core import Literal
+from jax.interpreters import partial_eval as pe
 
 from auxjax._types import ArrayLike, Gradient, Mask, Params
 from auxjax.jacobian import Jacobian, Layout, apply_updates
@@ -149,11 +149,8 @@ def _dependence(push: Callable, gradient: list[jax.Array]) -> list[list[bool]]:
       gradient: its input, for the shapes.
     """
     jaxpr = jax.make_jaxpr(push)(gradient).jaxpr
-    found = []
-    for out in jaxpr.outvars:
-        needed = {out} if not isinstance(out, Literal) else set()
-        for eqn in reversed(jaxpr.eqns):
-            if needed & set(eqn.outvars):
-                needed |= {v for v in eqn.invars if not isinstance(v, Literal)}
-        found.append([v in needed for v in jaxpr.invars])
-    return found
+    # What is left of the program for one output: JAX looks into inner programs too.
+    outputs = range(len(jaxpr.outvars))
+    return [
+        list(pe.dce_jaxpr(jaxpr, [i == out for i in outputs])[1]) for out in outputs
+    ]

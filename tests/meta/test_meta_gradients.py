@@ -223,13 +223,16 @@ def test_zero_meta_gradients_and_bad_epsilons():
             finite_difference_meta_gradient(jac, ahead, nothing, epsilon=epsilon)
 
 
+@pytest.mark.parametrize("jitted", [False, True])
 @pytest.mark.parametrize(
     ("name", "spreads"), [("sgd", False), ("adam", False), ("clipping", True)]
 )
-def test_how_far_a_direction_reaches_back(name, spreads):
+def test_how_far_a_direction_reaches_back(name, spreads, jitted):
     """A leaf's update follows from its own gradient, unless a global norm is taken."""
     params, weights, (batch, *_) = problem()
     optimizer = OPTIMIZERS[name]()
+    if jitted:  # inside its jaxpr there is another
+        optimizer = optimizer._replace(update=jax.jit(optimizer.update))
     jac = task_jacobian(losses, params, batch)
     ahead = lookahead(jac, weights, optimizer, optimizer.init(params), params)
     where = {"trunk": False, "heads": [True, False, False]}
