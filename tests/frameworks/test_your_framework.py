@@ -5,37 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.frameworks._pages import run, sections
 
 import auxjax
+from tests.frameworks._pages import run, sections
 
 PAGE = "your_framework.md"
 RULES = ("olaux", "gcs", "cagrad", "autolambda")
 FRAMEWORKS = ("Plain pytrees", "Flax linen", "Flax NNX", "Equinox", "Haiku")
-
-
-def side_by_side(rules):
-    """All rules in one transformation; it moves the parameters as the first does.
-
-    Its state is `{rule: (state, updates)}`. Where no `meta_losses` are given, those
-    that need them wait.
-    """
-
-    def init(params):
-        still = optax.tree.zeros_like(params)
-        return {name: (rule.init(params), still) for name, rule in rules.items()}
-
-    def update(jac, state, params, *, meta_losses=None, **extra):
-        state = dict(state)
-        for name, rule in rules.items():
-            if meta_losses is not None or name != "autolambda":
-                updates, new = rule.update(
-                    jac, state[name][0], params, meta_losses=meta_losses, **extra
-                )
-                state[name] = new, updates
-        return state[next(iter(rules))][1], state
-
-    return optax.GradientTransformationExtraArgs(init, update)
+TASK_JACOBIAN = auxjax.task_jacobian
 
 
 def linear_jacobian(losses, params, *args, has_aux=False):
@@ -47,11 +24,11 @@ def linear_jacobian(losses, params, *args, has_aux=False):
 
     def values_of(p):
         result = losses(p, *args)
-        return result if has_aux else (result, None)
+        return result[0] if has_aux else result
 
-    values, aux = values_of(params)
+    values = values_of(params)
     grads = {
-        name: jax.grad(lambda p, name=name: values_of(p)[0][name])(params)
+        name: jax.grad(lambda p, name=name: values_of(p)[name])(params)
         for name in values
     }
     paths = [
@@ -67,19 +44,42 @@ def linear_jacobian(losses, params, *args, has_aux=False):
             slopes = zip(paths, jax.tree.leaves(grads[name]), moved, strict=True)
             own = [jnp.sum(g * m) for path, g, m in slopes if foreign[name] not in path]
             found[name] = value + sum(own)
-        return found, aux
+        return found
 
-    return TASK_JACOBIAN(linear, params, has_aux=True)
-
-
-TASK_JACOBIAN = auxjax.task_jacobian
+    return TASK_JACOBIAN(linear, params)
 
 
-def state_of(names):
-    """The optimizer's state, wherever the framework keeps it."""
-    if "optimizer" in names:
-        return names["nnx"].as_pure(names["optimizer"].opt_state)
-    return names["state"].opt_state if "TrainState" in names else names["opt_state"]
+def side_by_side(rules, expected_jacobian):
+    """All rules in one transformation; it moves the parameters as the first does.
+
+    Its state has `{rule: (state, updates)}` from the Jacobian that it is given, and the
+    same from the expected one. Where no `meta_losses` are given, rules that need them
+    wait.
+    """
+
+    def init(params):
+        still = optax.tree.zeros_like(params)
+        start = {name: (rule.init(params), still) for name, rule in rules.items()}
+        rows = jax.tree.map(lambda x: jnp.zeros((2, *x.shape)), params)
+        return {"found": (start, rows), "expected": (start, rows)}
+
+    def update(jac, state, params, *, meta_losses=None, **extra):
+        def all_rules(jac, states):
+            after = dict(states)
+            for name, rule in rules.items():
+                if meta_losses is not None or name != "autolambda":
+                    extra["meta_losses"] = meta_losses
+                    updates, new = rule.update(jac, states[name][0], params, **extra)
+                    after[name] = new, updates
+            return after, jac.rows()
+
+        state = {
+            "found": all_rules(jac, state["found"][0]),
+            "expected": all_rules(expected_jacobian(), state["expected"][0]),
+        }
+        return state["found"][0][next(iter(rules))][1], state
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def test_the_page_offers_every_framework_and_every_rule():
@@ -90,20 +90,31 @@ def test_the_page_offers_every_framework_and_every_rule():
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_a_step_with_every_rule(framework, monkeypatch, quick_compilation):
-    start = run(PAGE, "The rule")
-    tx = side_by_side(start["RULES"])
-    found = run(PAGE, "The rule", framework, tx=tx)
-    monkeypatch.setattr(auxjax, "task_jacobian", linear_jacobian)
-    expected = run(PAGE, "The rule", framework, tx=tx)
+    rules = run(PAGE, "The rule")["RULES"]
+    made = []
 
-    values = jax.tree.map(np.asarray, (found["values"], expected["values"]))
-    assert values[0].shape == (2,)
-    np.testing.assert_allclose(*values, rtol=1e-5)
-    assert set(state_of(found)) == set(RULES)
+    def both(*args, **options):
+        made.append(linear_jacobian(*args, **options))
+        return TASK_JACOBIAN(*args, **options)
+
+    monkeypatch.setattr(auxjax, "task_jacobian", both)
+    tx = side_by_side(rules, lambda: made[-1])
+    names = run(PAGE, "The rule", framework, tx=tx)
+
+    assert names["values"].shape == (2,)
+    assert np.isfinite(names["values"]).all()
+    state = state_of(names)
     for rule in RULES:
-        state, updates = state_of(found)[rule]
+        own, updates = state["found"][0][rule]
         assert optax.tree.norm(updates) > 1e-3, rule
-        assert rule == "cagrad" or optax.tree.get(state, "weights").shape == (2,)
-        both = (jax.tree.leaves(state_of(names)[rule]) for names in (found, expected))
-        for one, other in zip(*both, strict=True):  # weights, moments and updates
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6, err_msg=rule)
+        assert rule == "cagrad" or optax.tree.get(own, "weights").shape == (2,)
+    both = (jax.tree.leaves(state[which]) for which in ("found", "expected"))
+    for one, other in zip(*both, strict=True):  # rows, weights, moments and updates
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def state_of(names):
+    """The optimizer's state, wherever the framework keeps it."""
+    if "optimizer" in names:
+        return names["nnx"].as_pure(names["optimizer"].opt_state)
+    return names["state"].opt_state if "TrainState" in names else names["opt_state"]
