@@ -81,7 +81,7 @@ def elbo():
 
 
 def sequence(apply, params):
-    """Losses of a recurrent network, from `apply(params, x)` `[time, batch, features]`."""
+    """Losses of a recurrent network, from `apply(params, x)` `[time, batch, f]`."""
 
     def losses(p, x):
         out = apply(p["net"], x)

@@ -59,7 +59,7 @@ def backsolve():
 
 @source("diffrax, a stochastic differential equation")
 def stochastic():
-    """Its path is drawn before: the tree of it alone would compile for half a minute."""
+    """Its path is drawn before: the tree of it would compile for half a minute."""
 
     def losses(p, times, path):
         noise = diffrax.LinearInterpolation(times, path)

@@ -1,4 +1,4 @@
-"""The page "Your framework": every step runs, and every rule gets the true gradients."""
+"""The page "Your framework": every step runs, every rule gets the true gradients."""
 
 import jax
 import jax.numpy as jnp
