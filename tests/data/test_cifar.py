@@ -361,6 +361,7 @@ LINKS = {
     "a symbolic link": tarfile.SYMTYPE,
     "a hard link": tarfile.LNKTYPE,
     "a pipe": tarfile.FIFOTYPE,
+    "a sparse file": tarfile.GNUTYPE_SPARSE,
 }
 
 

@@ -205,6 +205,8 @@ def test_255_is_unknown_unless_it_is_a_class(classes, known):
     first = segmentation_loss(scores[:1], label[:1])
     mean = (first + (known - 1) * np.log(classes)) / known
     assert segmentation_loss(scores, label) == pytest.approx(float(mean), rel=1e-6)
+    # A dtype that cannot hold the number of classes, nor 255.
+    assert segmentation_loss(scores, jnp.array([0, -1], jnp.int8)) == first
 
 
 def test_other_labels_beyond_the_classes(x64):
