@@ -37,8 +37,16 @@ def check_name(name: str, known: Iterable[str], listed: str | None = None) -> No
 
 @contextlib.contextmanager
 def lenient() -> Iterator[None]:
-    """Lets code that we did not write promote ranks and dtypes as it likes."""
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+    """Lets code that we did not write promote ranks and dtypes as it likes.
+
+    And in 32 bits, which is what it was written for: some of it mixes widths where 64
+    are switched on (gymnax's Freeway), or changes the type of its state.
+    """
+    with (
+        jax.numpy_rank_promotion("allow"),
+        jax.numpy_dtype_promotion("standard"),
+        jax.enable_x64(False),
+    ):
         yield
 
 

@@ -157,6 +157,7 @@ def from_ale(
     def step(key, state, action):
         del key  # ALE draws its own numbers, from the seeds of `reset`
         state, action = unbatched((state, action))
+        action = jnp.asarray(action, jnp.int32)
         with lenient():
             new_handle, (pictures, reward, terminated, truncated, info) = ale_step(
                 state.handle, action

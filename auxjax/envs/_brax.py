@@ -10,6 +10,8 @@ cache_resets=True)`; ants 4.6k and 5.2k), so `make` draws them afresh.
 from __future__ import annotations
 
 import warnings
+from importlib.metadata import version
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,9 @@ BRAX = tuple(
     )
 )
 
+_IN_WATER = ("brax/swimmer",)
+"""Those that feel brax's fluid forces, which ask JAX for an argument it dropped."""
+
 
 def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
     """One of brax's worlds, with brax's default physics for it.
@@ -48,7 +53,8 @@ def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
 
     Raises:
         ValueError: If there is no such world, or `max_steps` is below 1.
-        ImportError: If brax is not installed.
+        ImportError: If brax is not installed, or, for `brax/swimmer`, is too old for
+            this JAX: that of brax 0.14.2 cannot step with JAX 0.10 and later.
 
     References:
         Freeman et al., "Brax", arXiv 2106.13281.
@@ -57,7 +63,7 @@ def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
     if max_steps < 1:
         raise ValueError(f"`max_steps` should be at least 1. Found {max_steps}.")
     envs = require("brax.envs", "brax", f"`{name}`")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), lenient():
         warnings.filterwarnings("ignore", "Brax System")  # recommends mjx, every time
         env = envs.get_environment(name.removeprefix("brax/"))
 
@@ -70,11 +76,26 @@ def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
         del key  # the physics is deterministic
         world, time = state
         with lenient():
-            world = strong(env.step(world, jnp.clip(action, -1.0, 1.0)))
+            action = jnp.clip(jnp.asarray(action, jnp.float32), -1.0, 1.0)
+            world = strong(env.step(world, action))
         terminated, time = world.done > 0, time + 1
         truncated = (time >= max_steps) & ~terminated
         return (world, time), world.obs, world.reward, terminated, truncated
 
-    _, observation = jax.eval_shape(reset, jax.random.key(0))
     actions = Box((env.action_size,), -1.0, 1.0)
+    state, observation = jax.eval_shape(reset, jax.random.key(0))
+    if name in _IN_WATER:
+        _check_steps(name, step, state, jnp.zeros(actions.shape, jnp.float32))
     return Environment(name, observation.shape, actions, reset, step)
+
+
+def _check_steps(name: str, step: Any, state: Any, action: Any) -> None:
+    """Raises unless the world can be stepped at all: brax is no longer maintained."""
+    try:
+        jax.eval_shape(step, jax.random.key(0), state, action)
+    except TypeError as error:
+        found = f"brax {version('brax')} and jax {jax.__version__}"
+        raise ImportError(
+            f"`{name}` needs a brax whose physics of fluids runs with this JAX. Found "
+            f"{found}: {error}. All other names work."
+        ) from error

@@ -111,7 +111,7 @@ def _image(name: str) -> Environment:
     """A dot in a 10 × 10 picture. Actions: stay, left, right."""
 
     def observe(row, column):
-        cells = jnp.arange(IMAGE_SIZE)
+        cells = jnp.arange(IMAGE_SIZE, dtype=jnp.int32)
         dot = (cells[:, None] == row) & (cells[None, :] == column)
         return dot[:, :, None]
 

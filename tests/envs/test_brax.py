@@ -1,11 +1,13 @@
 """brax: one continuous world, its end and its time limit."""
 
+from importlib.metadata import version
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from auxjax.envs import Box, from_brax, make, vectorise
+from auxjax.envs import Box, from_brax, make, names, vectorise
 
 NAME = "brax/inverted_pendulum"
 
@@ -64,3 +66,19 @@ def test_arguments_are_checked():
         from_brax(NAME, max_steps=0)
     with pytest.raises(ValueError, match="Did you mean 'brax/ant'"):
         from_brax("brax/Ants")
+
+
+def test_a_world_that_brax_cannot_step_is_refused_when_it_is_made():
+    name, refused = "brax/swimmer", None
+    assert name in names()
+    try:
+        env = from_brax(name)
+    except ImportError as error:
+        refused = str(error)
+    if refused is None:  # a later brax
+        state, _ = jax.eval_shape(env.reset, jax.random.key(0))
+        action = jnp.zeros(env.action_space.shape, jnp.float32)
+        jax.eval_shape(env.step, jax.random.key(0), state, action)
+    else:
+        assert f"`{name}` needs a brax" in refused
+        assert f"Found brax {version('brax')} and jax {jax.__version__}" in refused
