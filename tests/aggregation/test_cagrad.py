@@ -78,8 +78,39 @@ def test_where_no_task_can_gain_it_is_the_closest_that_harms_none():
         d = rows.T @ np.asarray(weights(gramian(rows), c=c))
         np.testing.assert_allclose(d, [0.0, 1.0], atol=1e-5)
     stuck = np.array([[2.0, 0.0], [-1.0, 0.0]])
-    d = stuck.T @ np.asarray(weights(gramian(stuck), c=1.0))
-    np.testing.assert_allclose(d, [0.0, 0.0], atol=1e-5)
+    for c in (1.0, 1.5):  # 0 is as far away as g₀ is long: on the ball, inside of it
+        d = stuck.T @ np.asarray(weights(gramian(stuck), c=c))
+        np.testing.assert_allclose(d, [0.0, 0.0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("c", [1.0, 1.5])
+def test_stays_in_its_ball_where_no_direction_helps_everybody(c):
+    """A positive combination of the rows is 0: only d = 0 harms nobody."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 4, 8))
+    shares = rng.uniform(0.2, 3, size=(200, 3))
+    rows[:, -1] = -np.einsum("kt,ktn->kn", shares, rows[:, :-1])
+    rows[:100] *= 10.0 ** rng.uniform(-2, 2, size=(100, 1, 1))
+    g0 = rows.mean(axis=1)
+    find = jax.jit(jax.vmap(functools.partial(auxjax.cagrad_weights, c=c)))
+    w = find(jnp.asarray(rows @ rows.transpose(0, 2, 1)))
+    d = np.einsum("kt,ktn->kn", w, rows)
+    length = np.linalg.norm(g0, axis=1)
+    assert np.max(np.linalg.norm(d - g0, axis=1) / length - c) < 1e-8
+    assert np.max(np.linalg.norm(d, axis=1) / length) < 1e-6
+    assert np.max(w) < 100
+
+
+def test_the_whole_radius_is_used(make_rows):
+    """In float32, even where it is small and the rows are unlike."""
+    find = jax.jit(jax.vmap(functools.partial(auxjax.cagrad_weights, c=0.01)))
+    rows = np.stack([make_rows(5, 9, "unequal lengths", seed) for seed in range(60)])
+    rows = np.sign(rows) * np.abs(rows) ** (2 / 3)  # lengths in 1e-2..1e2
+    w = find(jnp.asarray(rows @ rows.transpose(0, 2, 1), jnp.float32))
+    off = np.einsum("kt,ktn->kn", np.asarray(w, np.float64) - 0.2, rows)
+    share = np.linalg.norm(off, axis=1) / np.linalg.norm(rows.mean(axis=1), axis=1)
+    np.testing.assert_allclose(share, 0.01, rtol=3e-5)
 
 
 def test_with_a_mean_of_zero_it_stands_still():

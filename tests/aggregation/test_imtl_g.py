@@ -48,21 +48,56 @@ def test_degenerate_gradients():
     # The limit of nearly parallel gradients: 1/‖g‖ each.
     np.testing.assert_allclose(weights([[1, 2], [2, 4]]), [2 / 3, 1 / 3], rtol=1e-5)
     for length in (1.0, 2.0, 0.3, 77.7):  # opposed: no step at all
-        np.testing.assert_array_equal(
-            weights(np.array([[1, 2], [-length, -2 * length]])), [0, 0]
-        )
+        rows = np.array([[1, 2], [-length, -2 * length]])
+        w = weights(rows)
+        np.testing.assert_allclose(w, eq_6(rows), rtol=1e-5)
+        np.testing.assert_allclose(w @ rows, [0, 0], atol=1e-6)
     np.testing.assert_allclose(weights([[3.0, 4.0]]), [1.0], rtol=1e-6)
 
 
-def test_more_tasks_than_dimensions_is_least_squares():
-    rows = np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])
-    units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    # (1, 0), (0, 1), (-1, 0) · d nearest to (1, 1, 1): d = (0, 1)
-    direction = weights(rows) @ rows
-    expected = np.linalg.lstsq(units, np.ones(3), rcond=None)[0]
-    np.testing.assert_allclose(expected, [0, 1], atol=1e-12)
-    np.testing.assert_allclose(direction[0], 0.0, atol=1e-6)
-    assert direction[1] > 0.1
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1, 0], [0, 1], [2, 2]], [2 / 3, 2 / 3, -1 / 3]),
+        ([[1, 0], [0, 2], [-3, 0]], [0.75, 0.0, 0.25]),
+    ],
+)
+def test_one_row_too_many_is_no_step(rows, expected):
+    """Three unit gradients of a plane have the same product with 0 alone."""
+    rows = np.array(rows, np.float64)
+    np.testing.assert_allclose(eq_6(rows), expected, atol=1e-12)
+    np.testing.assert_allclose(weights(rows), expected, atol=1e-6)
+    np.testing.assert_allclose(weights(rows) @ rows, [0.0, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (4, 3), (6, 5)])
+def test_against_equation_6_where_the_rows_are_dependent(shape, x64):
+    """One task more than dimensions: Eq. 6 is not singular, and Σ wᵢ∇Lᵢ = 0."""
+    rng = np.random.default_rng(shape[0])
+    for _ in range(20):
+        rows = rng.normal(size=shape) * 10.0 ** rng.uniform(-1, 1, (shape[0], 1))
+        w = np.asarray(auxjax.imtl_g_weights(jnp.asarray(rows @ rows.T)))
+        np.testing.assert_allclose(w, eq_6(rows), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [[[1, 0], [0, 1], [2, 2]], [[1, 2], [2, 4], [0, 3]]])
+def test_dependent_rows_are_the_limit_of_independent_ones(rows, x64):
+    """A little of its own for every unit gradient, smaller and smaller."""
+    rows = np.array(rows, np.float64)
+    lengths = np.linalg.norm(rows, axis=1)
+    found = auxjax.imtl_g_weights(jnp.asarray(rows @ rows.T))
+    for own in (1e-2, 1e-3):
+        near = np.concatenate([rows, own * np.diag(lengths)], axis=1)
+        np.testing.assert_allclose(eq_6(near), found, atol=5 * own)
+
+
+def test_far_too_many_rows_are_no_step():
+    """Six tasks in three dimensions: many weights, and all of them stand still."""
+    rows = np.random.default_rng(0).normal(size=(6, 3))
+    w = weights(rows)
+    np.testing.assert_allclose(w.sum(), 1.0, rtol=1e-5)
+    scale = np.abs(w) @ np.linalg.norm(rows, axis=1)
+    np.testing.assert_allclose(w @ rows, np.zeros(3), atol=1e-5 * scale)
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1e10])
