@@ -93,6 +93,7 @@ def build_site() -> None:
         {"Which rule?": "choose.md"},
         {"How it works": "how_it_works.md"},
         {"Your framework": "your_framework.md"},
+        {"Whose gradients it takes": "foreign_gradients.md"},
         {"Labels that are generated": "labelling.md"},
         {"The toy problem": "toy.md"},
         {"What is tested": "tested.md"},
