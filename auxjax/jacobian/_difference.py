@@ -8,6 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from auxjax._types import Number
+from auxjax.jacobian._checks import is_traced
 from auxjax.jacobian._dense import inner, times
 
 
@@ -15,7 +17,7 @@ def central_difference(
     f: Callable[[list[Any]], jax.Array],
     point: list[jax.Array],
     direction: list[jax.Array],
-    epsilon: float,
+    epsilon: Number,
 ) -> jax.Array:
     """[f(x + sv) − f(x − sv)] / 2s with s = `epsilon` / ‖v‖; zeros where v is zero.
 
@@ -28,12 +30,12 @@ def central_difference(
     Raises:
       ValueError: where `epsilon` is not above 0.
     """
-    if not epsilon > 0:
+    if not is_traced(epsilon) and not epsilon > 0:
         raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
     dtype = jax.eval_shape(f, point).dtype
     norm = jnp.sqrt(sum((inner(v, v, dtype) for v in direction), jnp.zeros((), dtype)))
     moves = norm > 0
-    step = epsilon / jnp.where(moves, norm, 1)
+    step = jnp.asarray(epsilon).astype(dtype) / jnp.where(moves, norm, 1)
 
     def at(sign: float) -> jax.Array:
         return f(

@@ -136,7 +136,9 @@ def labels_of(tree: Any, params: Params) -> Any:
     Modules are pytrees that can be called: what has the parameters' structure, or holds
     bools alone, is labels and not a function.
     """
-    if not callable(tree) or jax.tree.structure(tree) == jax.tree.structure(params):
+    structure = jax.tree.structure(tree)
+    is_node = not jax.tree_util.treedef_is_leaf(structure)
+    if not callable(tree) or (is_node and structure == jax.tree.structure(params)):
         return tree
     leaves = jax.tree.leaves(tree)
     if leaves and all(isinstance(leaf, bool | np.bool_) for leaf in leaves):

@@ -39,5 +39,5 @@ def _normal(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """N(0, 1), of a complex number's real and imaginary part each."""
     draw = jax.random.normal(key, shape, dtype)
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        return draw * jnp.sqrt(jnp.asarray(2, draw.real.dtype))
+        return draw * jnp.sqrt(jnp.asarray(2, dtype))
     return draw

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, ArrayLike, Float, Gradient, Key, Mask, Params
+from auxjax._types import Array, ArrayLike, Float, Gradient, Key, Mask, Number, Params
 from auxjax.jacobian import _absent, _contract, _linear, _passes, _rows, _scales
 from auxjax.jacobian._checks import (
     check_index,
@@ -121,7 +121,7 @@ class TaskJacobian(NoGradient):
         return self._contract(tangents, self._layout.mask(where))
 
     def jvp_by_difference(
-        self, direction: Gradient, *, epsilon: float = 0.01
+        self, direction: Gradient, *, epsilon: Number = 0.01
     ) -> Float[Array, " T"]:
         """⟨∇Lᵢ, v⟩ by a central difference of the losses: two forward passes.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, ArrayLike, Float, Gradient, Number
-from auxjax.jacobian import TaskJacobian, is_traced
+from auxjax.jacobian import Layout, TaskJacobian, is_traced
 
 
 def implicit_meta_gradient(
@@ -74,26 +74,26 @@ def implicit_meta_gradient(
         def slopes(_):
             return weights
 
-    hessian = _hessian_vector_product(jac, slopes, damping)
+    layout = Layout(jac.params)
+    hessian = _hessian_vector_product(jac, layout, slopes, damping)
+    d = layout.pick(meta_gradient)
     if solver == "neumann":
-        solved = _neumann(hessian, meta_gradient, num_terms, step_size)
+        solved = _neumann(hessian, d, num_terms, step_size)
     else:
-        solved, _ = jax.scipy.sparse.linalg.cg(
-            hessian, meta_gradient, maxiter=num_terms, tol=0.0
-        )
-    return -jac.jvp(solved)
+        solved, _ = jax.scipy.sparse.linalg.cg(hessian, d, maxiter=num_terms, tol=0.0)
+    return -jac.jvp(layout.fill(dict(enumerate(solved))))
 
 
 def _hessian_vector_product(
-    jac: TaskJacobian, slopes: Callable, damping: Number
-) -> Callable[[Gradient], Gradient]:
-    """Maps v to (H + damping · I) v, forward over reverse."""
+    jac: TaskJacobian, layout: Layout, slopes: Callable, damping: Number
+) -> Callable[[list[jax.Array]], list[jax.Array]]:
+    """Maps v to (H + damping · I) v, forward over reverse, leaf by leaf."""
 
-    def gradient(params):
-        there = jac.at(params)
-        return there.vjp(slopes(there.losses))
+    def gradient(variables):
+        there = jac.at(layout.put(variables, jac.params))
+        return layout.pick(there.vjp(slopes(there.losses)))
 
-    _, push = jax.linearize(gradient, jac.params)
+    _, push = jax.linearize(gradient, layout.pick(jac.params))
     return lambda v: jax.tree.map(lambda hv, x: hv + _times(damping, x), push(v), v)
 
 
@@ -102,7 +102,9 @@ def _times(factor: Number, x: jax.Array) -> jax.Array:
     return jnp.asarray(factor).astype(x.dtype) * x
 
 
-def _neumann(hessian: Callable, d: Gradient, num_terms: int, step_size: Number):
+def _neumann(
+    hessian: Callable, d: list[jax.Array], num_terms: int, step_size: Number
+) -> list[jax.Array]:
     """α Σ_{j<K} (I − αH)ʲ d."""
 
     def add_term(_, carry):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from auxjax._types import Array, Float, Gradient, Mask
+from auxjax._types import Array, Float, Gradient, Mask, Number
 from auxjax.jacobian import Jacobian, StackedJacobian
 from auxjax.meta._lookahead import Lookahead
 
@@ -45,7 +45,7 @@ def finite_difference_meta_gradient(
     ahead: Lookahead,
     meta_gradient: Gradient,
     *,
-    epsilon: float = 0.01,
+    epsilon: Number = 0.01,
 ) -> Float[Array, " T"]:
     r"""∂M(θ′)/∂λ by the paper's central difference: two forward passes.
 

@@ -20,7 +20,7 @@ from auxjax.meta import (
     finite_difference_meta_gradient,
     lookahead,
 )
-from auxjax.weighting._build import move, start_moments, stays_finite
+from auxjax.weighting._build import at_fault, move, start_moments, stays_finite
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
@@ -175,9 +175,9 @@ def learn(
         drawn > 0,
     )
     broken = kept_back
-    if jac.losses is not None:  # one bad loss explains what else went wrong
-        bad = jnp.logical_and(present, ~jnp.isfinite(jac.losses))
-        broken = jnp.where(jnp.any(bad), bad, kept_back)
+    if jac.losses is not None:
+        bad_loss = jnp.logical_and(present, ~jnp.isfinite(jac.losses))
+        broken = at_fault(bad_loss, kept_back)
     return ahead, state._replace(
         count=state.count + 1,
         weights=weights,
@@ -192,16 +192,11 @@ def _meta_loss(
     params: Params, meta_losses: LossFn, primary: Sequence[int], jac: Jacobian
 ) -> jax.Array:
     """Σ_{i∈primary} Lᵢ: the other tasks' losses are dead code to the compiler."""
-    names, values = evaluate(meta_losses, params)
+    names, values = evaluate(meta_losses, params, names=jac.names)
     if len(names) != jac.num_tasks:
         raise ValueError(
             f"`meta_losses` should return {jac.num_tasks} losses, one a task "
             f"({', '.join(jac.names)}). Found {len(names)} ({', '.join(names)})."
-        )
-    if set(names) == set(jac.names) and tuple(names) != jac.names:
-        raise ValueError(
-            f"`meta_losses` should return its losses in the order {jac.names}. "
-            f"Found {tuple(names)}."
         )
     chosen = [values[i] for i in primary]
     wide = weight_dtype(chosen)

@@ -143,7 +143,7 @@ def scale_by_famo(
         values = need_losses(jac, "scale_by_famo").astype(dtype) - floor
         after = values
         if next_losses is not None:
-            found = loss_array("next_losses", next_losses, params, num_tasks, dtype)
+            found = loss_array("next_losses", next_losses, params, jac.names, dtype)
             after = found - floor
         logits, optimizer_state, broken = close_step(state, after, present)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from auxjax._types import Gradient, Number, Params
-from auxjax.jacobian import Jacobian, TaskJacobian, task_jacobian
+from auxjax.jacobian import Jacobian, TaskJacobian, evaluate, task_jacobian
 from auxjax.weighting._checks import check_at_least, check_not_negative, check_positive
 
 
@@ -17,7 +17,8 @@ def main_gradient(
     Args:
       rule: who asks, for the errors.
       meta_losses: a function of the parameters that returns the losses of all T tasks,
-        the main task's first; those of the others are dead code to the compiler.
+        in the order of `jac` or under its names; those of the others are dead code to
+        the compiler.
       params: where.
       jac: the Jacobian of the training losses, whose tasks these have to be.
 
@@ -25,18 +26,17 @@ def main_gradient(
       ValueError: where something is missing or there are other than T losses.
     """
     need_meta(rule, params, meta_losses)
-    meta = task_jacobian(meta_losses, params)
-    if meta.num_tasks != jac.num_tasks:
-        raise ValueError(
-            f"`meta_losses` should return {jac.num_tasks} losses, one a task "
-            f"({', '.join(jac.names)}). Found {meta.num_tasks}."
-        )
-    if set(meta.names) == set(jac.names) and meta.names != jac.names:
-        raise ValueError(
-            f"`meta_losses` should return its losses in the order {jac.names}. "
-            f"Found {meta.names}."
-        )
-    return meta.row(0)
+
+    def main_loss(params):
+        names, values = evaluate(meta_losses, params, names=jac.names)
+        if len(names) != jac.num_tasks:
+            raise ValueError(
+                f"`meta_losses` should return {jac.num_tasks} losses, one a task "
+                f"({', '.join(jac.names)}). Found {len(names)}."
+            )
+        return (values[0],)
+
+    return task_jacobian(main_loss, params).row(0)
 
 
 def need_meta(rule: str, params: Params | None, meta_losses: Any) -> None:

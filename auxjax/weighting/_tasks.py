@@ -53,7 +53,7 @@ def relative_to_main(
 
 
 def loss_array(
-    name: str, losses: Any, params: Any, num_tasks: int, dtype: Any
+    name: str, losses: Any, params: Any, tasks: Sequence[str], dtype: Any
 ) -> jax.Array:
     """An extra argument that is losses `[T]`, or a function of the parameters."""
     if callable(losses):
@@ -62,13 +62,13 @@ def loss_array(
                 f"`{name}` is a function and needs the parameters. Found None: write "
                 f"`tx.update(jac, state, params, {name}=...)`."
             )
-        _, losses = evaluate(losses, params)
+        _, losses = evaluate(losses, params, names=tasks)
         if isinstance(losses, tuple):
             losses = jnp.stack([x.astype(dtype) for x in losses])
     losses = jnp.asarray(losses).astype(dtype)
-    if losses.shape != (num_tasks,):
+    if losses.shape != (len(tasks),):
         raise ValueError(
-            f"`{name}` should have shape ({num_tasks},), one a task. "
+            f"`{name}` should have shape ({len(tasks)},), one a task. "
             f"Found {losses.shape}."
         )
     return losses

@@ -203,7 +203,6 @@ def test_bad_input():
     params, tx = start(), auxjax.slgrad(TASKS)
     jac, state = auxjax.task_jacobian(losses, params), tx.init(params)
     two = lambda p: samples(p)[:2]  # noqa: E731
-    names = lambda p: dict(zip("bca", losses(p), strict=True))  # noqa: E731
     other = lambda p: dict(zip("bcx", samples(p), strict=True))  # noqa: E731
     named = auxjax.task_jacobian(
         lambda p: dict(zip("abc", losses(p), strict=True)), params
@@ -225,12 +224,6 @@ def test_bad_input():
             (params,),
             {"meta_losses": losses, "sample_losses": other},
             "`sample_losses` should return the tasks ('a', 'b', 'c'). Found ('b', ",
-        ),
-        (
-            named,
-            (params,),
-            {**EXTRA, "meta_losses": names},
-            "`meta_losses` should return its losses in the order ('a', 'b', 'c').",
         ),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
