@@ -2,7 +2,8 @@
 
 Every reader returns NumPy arrays on the host, decoded once. Where the files are looked
 for is said in `find`; a file that is missing or broken is an error that names it, never
-a smaller data set.
+a smaller data set. What operating systems and editors leave in folders (hidden files,
+`__MACOSX`, `Thumbs.db`, `desktop.ini`, …) counts nowhere.
 """
 
 from auxjax.data._augment import augment_scenes, random_crop_flip, rotate

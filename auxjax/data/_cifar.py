@@ -120,7 +120,7 @@ def _load(
     return [(where, read_pickle(content, where)) for where, content in contents.items()]
 
 
-def _members(path: Path, names: Sequence[str], hint: str) -> dict[str, bytes]:
+def _members(path: Path, names: Sequence[str], hint: str) -> dict[str, memoryview]:
     """The contents of some files in an archive, in the order asked for.
 
     Nothing is extracted, and no link followed: what is in the archive is all there is.
@@ -132,14 +132,14 @@ def _members(path: Path, names: Sequence[str], hint: str) -> dict[str, bytes]:
             members = archive.getmembers()
     except Exception as error:  # a corrupt archive fails in every possible way
         raise malformed(path, whole, error) from error
-    found: dict[str, bytes] = {}
+    found: dict[str, memoryview] = {}
     for member in members:
         if not (member.isdir() or member.isreg()) or member.issparse():
             kind = "a link" if member.issym() or member.islnk() else "another thing"
             raise malformed(f"{path}/{member.name}", "be a file or a folder", kind)
         if (name := member.name.removeprefix("./")) in names and member.isreg():
-            content.seek(member.offset_data)
-            found[name] = content.read(member.size)
+            end = member.offset_data + member.size
+            found[name] = content.getbuffer()[member.offset_data : end]
     for name in names:
         if name not in found:
             raise FileNotFoundError(f"`{name}` is missing in `{path}`. {hint}")

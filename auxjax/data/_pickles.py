@@ -20,7 +20,7 @@ import numpy as np
 from auxjax.data._images import malformed
 
 
-def read_pickle(content: bytes, path: Path | str) -> dict[str, Any]:
+def read_pickle(content: bytes | memoryview, path: Path | str) -> dict[str, Any]:
     """A pickled dict of arrays, numbers, strings and lists of these, its keys as `str`.
 
     Args:
@@ -67,13 +67,13 @@ def _plain(path: Path | str, key: Any, value: Any) -> Any:
 class _ArraysOnly(pickle.Unpickler):
     """Finds no name outside the list."""
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes | memoryview):
         super().__init__(io.BytesIO(content), encoding="bytes")
-        self._bytes_left = len(content)
-        self._allowed = {
+        # Nothing in it knows the unpickler: it goes, with all it has read, at once.
+        self._allowed: dict[tuple[str, str], Callable[..., Any]] = {
             ("numpy", "ndarray"): _no_call,
             ("numpy", "dtype"): _DType,
-            ("_codecs", "encode"): self._latin1,
+            ("_codecs", "encode"): _latin1(len(content)),
         }
         # Of NumPy 1 and of NumPy 2.
         for core in ("numpy.core", "numpy._core"):
@@ -86,14 +86,20 @@ class _ArraysOnly(pickle.Unpickler):
         except KeyError:
             raise pickle.UnpicklingError(f"a call of {module}.{name}") from None
 
-    def _latin1(self, text: str, encoding: str) -> bytes:
-        """How Python 3 writes bytes in Python 2's protocols: each of them once."""
+
+def _latin1(bytes_left: int) -> Callable[[str, str], bytes]:
+    """How Python 3 writes bytes in Python 2's protocols: each of them once."""
+
+    def encode(text: str, encoding: str) -> bytes:
+        nonlocal bytes_left
         if encoding not in ("latin1", "latin-1"):
             raise pickle.UnpicklingError(f"the encoding {encoding[:20]!r}")
-        self._bytes_left -= len(text)
-        if self._bytes_left < 0:
+        bytes_left -= len(text)
+        if bytes_left < 0:
             raise pickle.UnpicklingError("more bytes than the file has")
         return text.encode("latin1")
+
+    return encode
 
 
 class _Function:

@@ -1,11 +1,13 @@
 """CIFAR, from archives and folders pickled as Python 2 pickled the published ones."""
 
 import codecs
+import gc
 import io
 import os
 import pickle
 import struct
 import tarfile
+import weakref
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from auxjax.data import CIFAR100_COARSE_NAMES, Images, _unzip, cifar10, cifar100
 from auxjax.data import cifar100_domains as domains
 from auxjax.data._domains import _COARSE
-from auxjax.data._pickles import read_pickle
+from auxjax.data._pickles import _ArraysOnly, read_pickle
 
 
 def py2(value):
@@ -355,6 +357,19 @@ def test_a_pickle_does_not_grow(tmp_path):
     assert len(content) < 20 * len(text)
     said = message(tmp_path, TEN, ten() | {"test_batch": content})
     assert "Found more bytes than the file has." in said
+
+
+def test_a_pickle_is_forgotten_when_it_is_read():
+    """At once: six of them together are a quarter of a gigabyte."""
+    gc.disable()
+    try:
+        unpickler = _ArraysOnly(pickle.dumps({"x": 1}, 2))
+        unpickler.load()
+        forgotten = weakref.ref(unpickler)
+        del unpickler
+        assert forgotten() is None
+    finally:
+        gc.enable()
 
 
 LINKS = {
