@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auxjax import task_jacobian
-from auxjax.jacobian._fingerprint import fingerprint
+from auxjax.jacobian._fingerprint import _value, fingerprint
 
 W = jnp.asarray(np.random.default_rng(0).normal(size=(4, 6)), jnp.float32)
 
@@ -113,6 +113,12 @@ def test_functions_that_are_gone_do_not_lend_their_identity():
         keys.append(key_of(with_slope(float(slope)), 1.0))
         gc.collect()
     assert len(set(keys)) == 50
+
+
+def test_arrays_on_a_device_count_by_their_identity():
+    one, other = jnp.ones(2), jnp.ones(2)
+    assert _value(one) == _value(one)
+    assert not _value(one) == _value(other)
 
 
 def test_one_program_a_loss_function():
