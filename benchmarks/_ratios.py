@@ -30,7 +30,7 @@ from auxjax.run import (
     write_json,
 )
 
-RESULTS = Path(__file__).parent / "results"
+OUT = Path("runs", "benchmarks")  # results of this repository: --out benchmarks/results
 BASELINE = "equal weighting by hand"
 # What is compared, and the unit in which the baseline's own cost is told.
 QUANTITIES = {"time ratio": "ms", "memory ratio": "MB", "flops ratio": "Mflop"}
@@ -43,7 +43,7 @@ Steps = Mapping[str, tuple[Any, Callable]]
 class Config:
     """What to compare on."""
 
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table, the numbers and the figure."""
     tasks: tuple[int, ...] = (2, 5, 10, 20, 40)
     """The numbers of tasks, main task included."""
@@ -218,7 +218,7 @@ def run(bench: Benchmark, config: Any, args: Sequence[str] | None) -> None:
                 print(f"{model} with {num_tasks} tasks measured, {spent:.0f} s")
             for quantity in QUANTITIES:
                 print_table(pivot(rows, model, quantity), f"{model}: {quantity}")
-        if not config.smoke or config.out != RESULTS:
+        if not config.smoke or config.out != OUT:
             command = shlex.join(["python", f"benchmarks/{bench.name}.py", *words])
             report(bench, config, command, sizes, rows)
             print(f"Written to {config.out}")

@@ -30,7 +30,7 @@ from auxjax.run import (
     write_json,
 )
 
-RESULTS = Path(__file__).parent / "results"
+OUT = Path("runs", "benchmarks")  # results of this repository: --out benchmarks/results
 PEER = Path(__file__).parent / "peers" / "sb3_a2c.py"
 
 
@@ -39,6 +39,7 @@ class Config:
     """What to measure.
 
     Attributes:
+      out: the folder for the tables, the numbers and the figure.
       peer_python: a Python that has stable-baselines3; without it only ours is run.
       num_envs: environments of the comparison with the peer, both sides.
       rollout_length: steps between two updates of the comparison, both sides.
@@ -48,6 +49,7 @@ class Config:
       smoke: a few seconds, to see that it works; writes nothing.
     """
 
+    out: Path = OUT
     peer_python: str | None = None
     num_envs: int = 16
     rollout_length: int = 5
@@ -142,20 +144,20 @@ def main(args: list[str] | None = None) -> None:
     print_table(scaling, "Frames/s against the number of environments")
     if config.smoke:
         return
-    RESULTS.mkdir(exist_ok=True)
+    config.out.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.asdict(config)
-    del settings["peer_python"], settings["smoke"]
+    del settings["peer_python"], settings["smoke"], settings["out"]
     described = {"settings": settings, "machine": machine()}
-    write_json(RESULTS / "a2c.json", described | {"peer": peers, "scaling": scaling})
+    write_json(config.out / "a2c.json", described | {"peer": peers, "scaling": scaling})
     text = f"{table_markdown(peers)}\n\n{table_markdown(scaling)}\n"
-    (RESULTS / "a2c.md").write_text(text)
+    (config.out / "a2c.md").write_text(text)
     x = [row["environments"] for row in scaling]
     plot_learning_curves(
         {
             "no auxiliary tasks": (x, np.array([row["none"] for row in scaling])),
             "five tasks, OL-AUX-5": (x, np.array([row["olaux"] for row in scaling])),
         },
-        RESULTS / "a2c.png",
+        config.out / "a2c.png",
         title=f"A2C on Breakout-MinAtar, {short_number(max(x))} environments at most",
         xlabel="environments",
         ylabel="frames/s",

@@ -24,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from _ratios import RESULTS
+from _ratios import OUT
 from _rules_models import SMALL, Sizes, make_model
 from matplotlib.figure import Figure
 
@@ -64,7 +64,7 @@ class Config:
 
     peer_python: str = ""
     """The interpreter of an environment with TorchJD; empty: our times alone."""
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table, the numbers and the figure."""
     tasks: tuple[int, ...] = (5, 20, 40)
     """The numbers of tasks, main task included."""
@@ -267,7 +267,7 @@ def main(args: Sequence[str] | None = None) -> None:
         }
         for quantity, title in quantities.items():
             print_table(pivot(rows, quantity), title)
-        if not config.smoke or config.out != RESULTS:
+        if not config.smoke or config.out != OUT:
             config.out.mkdir(parents=True, exist_ok=True)
             shown = ["PEER/bin/python" if w == config.peer_python else w for w in words]
             command = shlex.join(["python", "benchmarks/aggregators.py", *shown])

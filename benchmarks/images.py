@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _ratios import RESULTS
+from _ratios import OUT
 
 from auxjax.models import cnn
 from auxjax.run import (
@@ -56,7 +56,7 @@ class Config:
 
     peer_python: str = ""
     """The interpreter of an environment with PyTorch; empty: our times alone."""
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table and the numbers."""
     batch: int = 128
     """Images a step."""
@@ -212,7 +212,7 @@ def main(args: Sequence[str] | None = None) -> None:
     with plain_errors():
         rows = measure(config)
         print_table(printed(rows), "A training step, in images a second")
-        if not config.smoke or config.out != RESULTS:
+        if not config.smoke or config.out != OUT:
             config.out.mkdir(parents=True, exist_ok=True)
             shown = ["PEER/bin/python" if w == config.peer_python else w for w in words]
             command = shlex.join(["python", "benchmarks/images.py", *shown])

@@ -28,7 +28,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _ratios import RESULTS
+from _ratios import OUT
 
 from auxjax.data import digits
 from auxjax.labelling import (
@@ -64,7 +64,7 @@ class Config:
     """How long ours is timed in a turn, at least."""
     threads: tuple[int, ...] = (1, 2)
     """The numbers of threads that the peer tries."""
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table and the numbers."""
     smoke: bool = False
     """Few images, one turn, one pass of PPO; promises nothing."""
@@ -304,7 +304,7 @@ def main(args: Sequence[str] | None = None) -> None:
         turns[network], facts[network] = measure(config, network)
         rows += table(network, turns[network])
     print_table(rows, "The whole alternation", missing="-")
-    if not config.smoke or config.out != RESULTS:
+    if not config.smoke or config.out != OUT:
         write(config, words, rows, turns, facts)
     if not config.smoke and (broken := broken_promises(rows)):
         sys.exit("Less than promised: " + "; ".join(broken))

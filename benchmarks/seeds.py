@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from _ratios import RESULTS
+from _ratios import OUT
 
 import auxjax
 from auxjax.data import mnist_5000, rotate
@@ -58,7 +58,7 @@ class Config:
     """How often either program is timed."""
     command_epochs: tuple[int, ...] = (10, 50)
     """Of the commands; the paper trains for 50."""
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table and the numbers."""
     smoke: bool = False
     """Two seeds, one turn, few images, no commands; promises nothing."""
@@ -172,7 +172,7 @@ def main(args: Sequence[str] | None = None) -> None:
             name = f"command, {epochs} epochs"
             rows.append(row(name, "paper", measure_commands(config, epochs)))
     print_table(rows, f"{config.seeds} seeds")
-    if not config.smoke or config.out != RESULTS:
+    if not config.smoke or config.out != OUT:
         command = shlex.join(["python", "benchmarks/seeds.py", *words])
         config.out.mkdir(parents=True, exist_ok=True)
         facts = {"command": command, "machine": machine(), "rows": rows}

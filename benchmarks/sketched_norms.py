@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from _ratios import BASELINE, RESULTS, Benchmark, Steps, by_hand, measure
+from _ratios import BASELINE, OUT, Benchmark, Steps, by_hand, measure
 from _rules_models import SMALL, Sizes, make_model
 from matplotlib.figure import Figure
 
@@ -45,7 +45,7 @@ EXACT = "exact"
 class Config:
     """Norms by random directions: the error and the price."""
 
-    out: Path = RESULTS
+    out: Path = OUT
     """The folder for the table, the numbers and the figure."""
     tasks: int = 40
     """The number of tasks, main task included."""
@@ -195,7 +195,7 @@ def main(args: Sequence[str] | None = None) -> None:
             costs += prices(model, config, sizes)
         print_table(error_table(errors), "Error against the number of passes")
         print_table(cost_table(costs), f"Price with {config.tasks} tasks")
-        if not config.smoke or config.out != RESULTS:
+        if not config.smoke or config.out != OUT:
             config.out.mkdir(parents=True, exist_ok=True)
             command = shlex.join(["python", "benchmarks/sketched_norms.py", *words])
             described = ", ".join(f"{key} {value}" for key, value in machine().items())
