@@ -70,10 +70,9 @@ def _settle(new: Any, old: Any, present: jax.Array, counted: jax.Array) -> Any:
     """The new state, with the old entries of absent tasks and where NaN came in."""
     if not hasattr(old, "weights"):
         return new  # a state that keeps nothing of single tasks
-    broken = jnp.logical_and(present, jnp.logical_not(counted))
-    if new.nonfinite is not None:
-        broken = jnp.logical_or(broken, new.nonfinite)
-    fields, spoilt = {}, jnp.zeros_like(broken)
+    bad_loss = jnp.logical_and(present, jnp.logical_not(counted))
+    spoilt = jnp.zeros_like(bad_loss) if new.nonfinite is None else new.nonfinite
+    fields = {}
     for name in new._fields:
         after, before = getattr(new, name), getattr(old, name)
         is_of_tasks = isinstance(after, jax.Array) and after.shape[:1] == present.shape
@@ -82,10 +81,14 @@ def _settle(new: Any, old: Any, present: jax.Array, counted: jax.Array) -> Any:
             takes = jnp.logical_and(over_tasks(present, after), sound)
             fields[name] = jnp.where(takes, after, before)
             spoilt = jnp.logical_or(spoilt, ~rowwise_all(sound))
-    # One bad loss explains what else went wrong.
-    broken = jnp.where(jnp.any(broken), broken, spoilt)
-    broken = jnp.logical_and(broken, present).astype(jnp.int32)
+    spoilt = jnp.logical_and(spoilt, present)
+    broken = at_fault(bad_loss, spoilt).astype(jnp.int32)
     return new._replace(**fields, nonfinite=old.nonfinite + broken)
+
+
+def at_fault(bad_loss: jax.Array, spoilt: jax.Array) -> jax.Array:
+    """Who is counted `[T]`: a loss that is not finite explains what else went wrong."""
+    return jnp.where(jnp.any(bad_loss), bad_loss, spoilt)
 
 
 def stays_finite(new: Any, old: Any) -> jax.Array:
