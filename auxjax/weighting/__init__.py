@@ -17,7 +17,7 @@ from auxjax.weighting._gcs import GCSState, gcs, gcs_weights, scale_by_gcs
 from auxjax.weighting._gls import GLSState, gls, scale_by_gls
 from auxjax.weighting._gradnorm import GradNormState, gradnorm, scale_by_gradnorm
 from auxjax.weighting._imtl_l import IMTLLState, imtl_l, scale_by_imtl_l
-from auxjax.weighting._log_loss import scale_by_log_loss
+from auxjax.weighting._log_loss import LogLossState, scale_by_log_loss
 from auxjax.weighting._metrics import task_metrics
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
 from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
@@ -48,6 +48,7 @@ __all__ = [
     "GLSState",
     "GradNormState",
     "IMTLLState",
+    "LogLossState",
     "OLAuxState",
     "RLWState",
     "SLGradState",

@@ -82,6 +82,10 @@ def scale_by_gcs(
     `weighted`, `ema` and `per_layer` need norms: T backward passes. With `ema` the
     norms can be estimated instead (`sketch`): then the price is the same for any T.
 
+    A task that is absent (`task_mask=`) or whose cosine is not finite keeps its gate
+    and its average, which is debiased by the number of its own cosines; while the main
+    task is absent or not finite, all of them do.
+
     The variant of the paper's Atari experiments is
     `scale_by_gcs(weighted=True, threshold=0.02, ema=0.999, per_layer=True)`.
 

@@ -28,10 +28,10 @@ def scale_by_log_loss(
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales row i by 1/Lᵢ, which makes it ∇ log Lᵢ = ∇Lᵢ / Lᵢ.
 
-    Losses of different sizes then pull alike. **A loss at or below zero** has no
-    logarithm: its row is passed on unscaled, exactly as if its task were not in
-    `tasks`, for that step. A policy-gradient loss is such a loss half of the time, so
-    reinforcement learning wants `tasks="auxiliary"`.
+    Losses of different sizes then pull alike. **A loss at or below zero** (or NaN, or
+    infinite) has no logarithm: its row is passed on unscaled, exactly as if its task
+    were not in `tasks`, for that step. A policy-gradient loss is such a loss half of
+    the time, so reinforcement learning wants `tasks="auxiliary"`.
 
     Args:
       tasks: which rows: `"all"` (Algorithm 1 of OL-AUX), `"auxiliary"` (all but the

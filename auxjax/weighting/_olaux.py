@@ -58,6 +58,9 @@ def scale_by_olaux(
     what two do. With a single one, writing the two rows down is cheaper still, and
     that is done. Put `scale_by_log_loss` before it for the paper's ∇ log L.
 
+    The n steps are a task's own: where it is absent (`task_mask=`) or not finite, or
+    the main task is, it waits, so that one in every tenth batch learns its weight too.
+
     OL-AUX-1 of the paper's Figure 6 is `n=1` with a β five times smaller (n = 1 does
     not scale β by itself). Its "OL-AUX-5 (Ablation)" is `statistic="last_step"`, Eq. 4
     at every n-th step only, *with* a `statistic_jacobian` of n times the data; without

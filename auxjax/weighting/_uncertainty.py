@@ -57,7 +57,8 @@ def scale_by_uncertainty(
 
     Returns:
       A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price:
-      none of its own. Stacked gradients need `losses=` `[T]` as an extra argument.
+      none of its own. Stacked gradients need `losses=` `[T]` as an extra argument. An
+      absent task, or one whose loss is not finite, keeps s and its moments.
 
     Raises:
       ValueError: for num_tasks < 2 or a `classification` task that is none; from the
@@ -112,7 +113,8 @@ def scale_by_revised_uncertainty(
 
     Returns:
       A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price:
-      none of its own. Stacked gradients need `losses=` `[T]` as an extra argument.
+      none of its own. Stacked gradients need `losses=` `[T]` as an extra argument. An
+      absent task, or one whose loss is not finite, keeps s and its moments.
 
     Raises:
       ValueError: as `scale_by_uncertainty`.
