@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from auxjax._types import Params
 from auxjax.jacobian import as_jacobian, check_task_mask, wide
 
 
@@ -93,15 +94,7 @@ def accumulate_tasks(
     transform = optax.with_extra_args_support(inner)
 
     def init_fn(params):
-        def zeros(x):
-            if not _is_number(x):
-                return jnp.zeros(0)
-            dtype = wide(jnp.result_type(x))
-            if jnp.iscomplexobj(x):
-                dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
-            return jnp.zeros((num_tasks, *jnp.shape(x)), dtype)
-
-        rows = jax.tree.map(zeros, params)
+        rows = _no_rows(params, num_tasks)
         dtype = wide(*(x.dtype for x in jax.tree.leaves(rows)))
         return AccumulateState(
             mini_step=jnp.zeros((), jnp.int32),
@@ -160,6 +153,20 @@ def accumulate_tasks(
         )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _no_rows(params: Params, num_tasks: int) -> Any:
+    """Zeros to which gradients are added, in single precision or better."""
+
+    def zeros(x):
+        if not _is_number(x):
+            return jnp.zeros(0)
+        dtype = wide(jnp.result_type(x))
+        if jnp.iscomplexobj(x):
+            dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
+        return jnp.zeros((num_tasks, *jnp.shape(x)), dtype)
+
+    return jax.tree.map(zeros, params)
 
 
 def _only_if(is_last: jax.Array, take: Callable[[], Any], inner_state: Any) -> Any:

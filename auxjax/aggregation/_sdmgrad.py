@@ -232,8 +232,9 @@ def sdmgrad(
 
 def _minimum(matrix, mean, here, lam):
     """Of ‖Σᵢ wᵢ∇Lᵢ + λ ∇L̄‖² on the simplex: the shortest vector in a convex hull."""
-    mix = jnp.eye(len(mean), dtype=mean.dtype) + lam * mean[None, :]
-    return min_norm_point(dot(mix, dot(matrix, mix.T)), here)
+    across = dot(matrix, mean)
+    cross = lam * (across[:, None] + across[None, :])
+    return min_norm_point(matrix + cross + lam**2 * dot(mean, across), here)
 
 
 def _safe_rate(matrix):

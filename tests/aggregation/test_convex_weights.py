@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 import auxjax
+from auxjax.aggregation._build import gramian_of, weighted_sum
 
 WEIGHTS = {
     "mgda": (auxjax.mgda_weights, 0.0),  # name: function, degree in the Gramian
@@ -156,3 +158,43 @@ def test_the_aggregator_sums_the_rows_with_these_weights(name, mask, make_rows):
     )
     w = JITTED[name](rows @ rows.T, present)
     np.testing.assert_allclose(updates, w @ rows, rtol=1e-5, atol=1e-6)
+
+
+def projected(rule, rows):
+    """D in float64, and Σ vᵢ‖∇Lᵢ‖, the lengths that it is made of."""
+    rows = rows.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1)
+    units, size = rows / lengths[:, None], len(rows)
+    wishes = np.eye(size) if rule == "upgrad" else np.ones((1, size))
+    d, total = np.zeros(rows.shape[1]), 0.0
+    for wish in wishes / size * lengths:
+        z, _ = scipy.optimize.nnls(units.T, -units.T @ wish, maxiter=10_000)
+        d, total = d + units.T @ (wish + z), total + np.sum(wish + z)
+    return d, total
+
+
+@pytest.mark.parametrize("rule", ["dualproj", "upgrad"])
+def test_opposed_rows_of_unlike_length_are_as_exact_as_float32_has_them(rule):
+    """Long rows cancel, and what is left may have no digit; nor is more in the rows."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 5, 40))
+    rows[:, 2:4] = -rows[:, :2]
+    rows *= 10.0 ** rng.uniform(-3, 3, size=(60, 5, 1))
+    rows = rows.astype(np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def find(x):
+        w = getattr(auxjax, f"{rule}_weights")(gramian_of([x]))
+        return weighted_sum(w, [x])[0]
+
+    found = np.asarray(find(jnp.asarray(rows)), np.float64)
+    up = rng.random(rows.shape) < 0.5
+    other = np.nextafter(rows, np.where(up, np.inf, -np.inf).astype(np.float32))
+    errors, changes = [], []
+    for mine, row, changed in zip(found, rows, other, strict=True):
+        d, scale = projected(rule, row)
+        errors.append(np.linalg.norm(mine - d) / scale)
+        changes.append(np.linalg.norm(projected(rule, changed)[0] - d) / scale)
+    assert max(errors) < 5e-7
+    assert np.median(changes) > np.median(errors) / 2  # by their last bits

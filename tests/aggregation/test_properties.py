@@ -136,7 +136,7 @@ CASES = [
     ),
     case(
         "sdmgrad",
-        lambda t: auxjax.sdmgrad(t, learning_rate=0.1),
+        auxjax.sdmgrad,
         *(PERMUTATION, HOMOGENEOUS, NOWHERE_ELSE),
     ),
 ]

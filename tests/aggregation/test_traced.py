@@ -12,7 +12,9 @@ import pytest
 import auxjax
 from auxjax.aggregation._checks import check_integer
 
-ROWS = np.array([[2.0, -1.0, 0.5, 0.0], [-1.0, 3.0, 1.0, -2.0], [0.5, -1.0, -0.5, 4.0]])
+ROWS = np.array(
+    [[2.0, -1.0, 0.5, 0.0], [-1.0, 3.0, 1.0, -2.0], [2.0, -4.0, -2.0, 16.0]]
+)
 VECTORS = np.array([[0.2, 0.3, 0.5], [1.0, 0.0, 0.4], [1.0, 1.0, 1.0]])
 STATIC = ("num_tasks", "num_steps", "objectives")
 descent = functools.partial(auxjax.sdmgrad, 3, learning_rate=0.2)
