@@ -28,7 +28,7 @@ def solved(adjoint):
     def losses(p, y0):
         end = diffrax.diffeqsolve(
             diffrax.ODETerm(slope),
-            diffrax.Heun(),
+            diffrax.Euler(),
             t0=0.0,
             t1=0.4,
             dt0=0.2,
