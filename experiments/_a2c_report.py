@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from _a2c_run import Curves
+from _output import tell
 
 from auxjax.run import (
     frames_to_reach,
@@ -28,14 +29,11 @@ FINAL = 0.1
 
 
 def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
-    """Prints the tables and draws every figure that the runs allow."""
+    """Writes the results, draws every figure that the runs allow, prints the tables."""
     smooth = {k: (c.frames, smoothed(c.returns)) for k, c in curves.items()}
     rows, weights = table(config, curves, smooth), weight_table(curves)
     seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
     title = f"{config.env}, {short_number(curves_end(curves))} frames, {seeds}"
-    print_table(rows, title, missing="not reached")
-    if weights:
-        print_table(weights, "Final weights", missing="-")
     results = {
         "machine": machine(),
         "env": config.env,
@@ -68,6 +66,10 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
             styles=styles,
         )
     _plot_weights(config, curves, folder, title)
+    print_table(rows, title, missing="not reached")
+    if weights:
+        print_table(weights, "Final weights", missing="-")
+    tell(config, {}, [], folder)
 
 
 def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: str):

@@ -63,17 +63,10 @@ def check(found: dict[str, A2CConfig]) -> None:
             raise RunError(f"{label} on {agent_config.env}: {error}") from error
 
 
-def choose_folder(config: Any) -> Path:
-    """The run's folder: the one named, or the next free one of the default name."""
-    out = config.out.expanduser()
-    if config.name is not None:
-        return out / config.name
-    stem = f"{config.env.replace('/', '-')}-{'-'.join(config.methods)}"
-    stem += "-single-tasks" * config.single_tasks + "-smoke" * config.smoke
-    taken = [out / stem]
-    while taken[-1].exists():
-        taken.append(out / f"{stem}-{len(taken) + 1}")
-    return taken[-2] if config.resume and len(taken) > 1 else taken[-1]
+def default_name(config: Any) -> str:
+    """Of the run's folder: game and methods."""
+    name = f"{config.env.replace('/', '-')}-{'-'.join(config.methods)}"
+    return name + "-single-tasks" * config.single_tasks
 
 
 def run_variant(config: Any, agent_config: A2CConfig, folder: Path, label: str):

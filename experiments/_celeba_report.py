@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from _output import tell, verdicts, write_text
 from _training import Curves
 from matplotlib.figure import Figure
 
@@ -13,7 +14,6 @@ from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -171,16 +171,13 @@ def _draw_primaries(axis: Any, results: Results) -> None:
 
 
 def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Prints the tables, and writes them, the numbers and the figure."""
+    """Writes the tables, the numbers and the figure, and prints the tables."""
     tables = {
         "Accuracy over all attributes, time of an epoch": multi_table(results),
         "Auxiliary: accuracy of the primary attribute, %": auxiliary_table(results),
     }
     tables = {title: rows for title, rows in tables.items() if rows}
-    for title, rows in tables.items():
-        print_table(rows, title)
-    lines = verdict(results)
-    print("\n".join(lines))
+    lines = verdicts(config, verdict, results)
     stem = folder / "celeba"
     draw(results, stem.with_suffix(".png"))
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
@@ -196,7 +193,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
     for title, rows in tables.items():
         parts += [f"## {title}", table_markdown(rows)]
     parts.append("\n".join(f"- {line}" for line in lines))
-    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    write_text(stem.with_suffix(".md"), *parts)
     numbers = [
         {
             "method": method,
@@ -211,7 +208,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         )
     ]
     write_json(stem.with_suffix(".json"), {"config": config, "results": numbers})
-    print(f"Written to {folder}")
+    tell(config, tables, lines, folder)
 
 
 def _last(curves: Curves) -> list:

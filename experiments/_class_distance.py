@@ -37,10 +37,15 @@ def features(
     trunk = cnn(FEATURES, channels=(16, 32), hidden=64, relu_out=True)
     head = linear_head(classes)
     keys = jax.random.split(jax.random.key(0), 3)
-    params = {
-        "trunk": trunk.init(keys[0], jnp.zeros((1, *images.shape[1:]))),
-        "head": head.init(keys[1], jnp.zeros((1, FEATURES))),
-    }
+    tx = optax.chain(sum_tasks(), optax.adam(1e-3))
+
+    @jax.jit
+    def start(keys):
+        params = {
+            "trunk": trunk.init(keys[0], jnp.zeros((1, *images.shape[1:]))),
+            "head": head.init(keys[1], jnp.zeros((1, FEATURES))),
+        }
+        return init_state(params, tx, keys[2])
 
     def embed(params, x):
         return trunk.apply(params["trunk"], x.astype(jnp.float32) / 255)
@@ -50,11 +55,10 @@ def features(
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         return {"class": jnp.mean(cross_entropy(logits, batch["labels"]))}
 
-    tx = optax.chain(sum_tasks(), optax.adam(1e-3))
     batch_size = min(batch_size, len(labels))
     learn = make_train(losses, tx, batch_size=batch_size, num_epochs=epochs)
     data = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
-    state, _ = jax.jit(learn)(init_state(params, tx, keys[2]), data)
+    state, _ = jax.jit(learn)(start(keys), data)
     embedded = jax.jit(lambda x: embed(state.params, x))
     pieces = np.array_split(np.asarray(images), -(-len(images) // 1000))
     return np.concatenate([np.asarray(embedded(x), np.float64) for x in pieces])

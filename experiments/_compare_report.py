@@ -10,13 +10,13 @@ import numpy as np
 from _compare_problem import ERRORS, METRICS
 from _compare_run import SINGLE
 from _methods import AGGREGATOR, AUXILIARY, COMPOSITION, KINDS, RULES, WEIGHTING
+from _output import tell, verdicts, write_text
 from matplotlib.figure import Figure
 
 from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -113,7 +113,7 @@ def _metrics(record: Mapping) -> dict[str, str]:
     return cells
 
 
-def luck(records: Records) -> str:
+def luck(records: Records) -> list[str]:
     """How many rules are ahead of equal weighting in every seed, and how many by luck.
 
     A rule that is no better and no worse is above it in all n seeds once in 2ⁿ times.
@@ -123,12 +123,12 @@ def luck(records: Records) -> str:
     above = sum(bool(np.all(found[n] > equal)) for n in others)
     below = sum(bool(np.all(found[n] < equal)) for n in others)
     chance = len(others) / 2 ** len(equal)
-    return (
+    return [
         f"In every seed above equal weighting: {above} of {len(others)} methods; in "
         f"every seed below it: {below}. Were all equally good, {chance:.1f} of either "
         "would be so by chance. Two methods whose deviations overlap are not told "
         "apart here."
-    )
+    ]
 
 
 def draw(records: Records, path: Path) -> None:
@@ -191,21 +191,21 @@ def draw(records: Records, path: Path) -> None:
 
 
 def write(config: Any, records: Records, stem: Path) -> None:
-    """Prints the table and writes `stem.md`, `.json` and `.png`."""
-    rows = table(records)
-    shown = ("method", "digit ↑", "slant ↓", "Δ_MTL, %", "above equal", "time a step")
-    print_table([{name: row.get(name, "") for name in shown} for row in rows])
-    print(luck(records))
+    """Writes `stem.md`, `.json` and `.png`, and prints the table."""
+    rows, lines = table(records), verdicts(config, luck, records)
     facts = machine()
     draw(records, stem.with_suffix(".png"))
     delta = {name: values.tolist() for name, values in deltas(records).items()}
     results = {"config": config, "machine": facts, "records": records, "Δ_MTL": delta}
     write_json(stem.with_suffix(".json"), results)
-    stem.with_suffix(".md").write_text(_markdown(config, facts, rows, luck(records)))
-    print(f"Written: {stem}.md, .json and .png")
+    write_text(stem.with_suffix(".md"), _markdown(config, facts, rows, lines))
+    shown = ("method", "digit ↑", "slant ↓", "Δ_MTL, %", "above equal", "time a step")
+    short = [{name: row.get(name, "") for name in shown} for row in rows]
+    title = f"Mean ± deviation, {config.seeds} seeds"
+    tell(config, {title: short}, lines, f"{stem}.md, .json and .png")
 
 
-def _markdown(config: Any, facts: Mapping, rows: list, said: str) -> str:
+def _markdown(config: Any, facts: Mapping, rows: list, lines: list[str]) -> str:
     """The table, and what is needed to judge it."""
     steps = config.epochs * config.epoch_steps
     noise = " A sixth task of pure noise was learned too." if config.noise else ""
@@ -218,7 +218,7 @@ def _markdown(config: Any, facts: Mapping, rows: list, said: str) -> str:
         f"{facts['cores']} cores of {facts['cpu']}, jax {facts['jax']}.\n",
         "![Δ_MTL and time a step](compare_rules.png)\n",
         table_markdown(rows),
-        f"{said}\n",
+        *(f"{line}\n" for line in lines),
         "- **Metrics**: test accuracy in percent (↑, higher is better) and, of the "
         "slant, the root mean square error in pixels a pixel (↓, lower is better).\n"
         "- **Δ_MTL** is the mean over the tasks of the relative gain over networks "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,21 +160,18 @@ def time_steps(
 
 
 class Kept:
-    """What is finished, in one JSON file a configuration: a method is run once."""
+    """What is finished, in one JSON file: a method is run once."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, fresh: bool):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.settings = json.loads(json.dumps(settings))
-        text = json.dumps(self.settings, sort_keys=True)
-        self.path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:8]}.json"
+    def __init__(self, path: Path):
+        self.path = path
         self.records: dict[str, dict[str, Any]] = {}
-        if self.path.exists() and not fresh:
-            self.records = json.loads(self.path.read_text())["records"]
+        if path.exists():
+            self.records = json.loads(path.read_text("utf-8"))
 
     def add(self, name: str, **facts: Any) -> None:
         """Puts the facts into a method's record, and all records onto the disk."""
         self.records[name] = {**self.records.get(name, {}), **facts}
-        write_json(self.path, {"settings": self.settings, "records": self.records})
+        write_json(self.path, self.records)
 
 
 def run(config: Any, problem: Problem, kept: Kept, log: Callable) -> dict[str, dict]:

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from _dense_problem import METRICS, width_of
 from _dense_variants import NOISE, Variant
+from _output import tell, verdicts, write_text
 from _training import Curves, Problem
 from matplotlib.figure import Figure
 
@@ -19,7 +20,6 @@ from auxjax.run import (
     mean_and_std,
     mean_std,
     plot_grid,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -271,13 +271,9 @@ def _show(axis: Any, task: str, found: np.ndarray, truth: np.ndarray) -> None:
 def write(
     config: Any, title: str, results: Results, described: str, folder: Path, test: Any
 ) -> None:
-    """Prints the tables, and writes them, the numbers and the figures."""
-    found = lines(results)
-    rows, weights, said = table(found), weight_table(results), verdict(results)
-    print_table(rows, f"{title}: {described}")
-    if weights:
-        print_table(weights, "Weights at the end")
-    print("\n".join(said))
+    """Writes the tables, the numbers and the figures, and prints the tables."""
+    found, said = lines(results), verdicts(config, verdict, results)
+    rows, weights = table(found), weight_table(results)
     draw_delta(found, folder / "dense.png")
     draw_weights(results, folder / "weights.png")
     draw_predictions(results, test, folder / "predictions.png")
@@ -299,7 +295,7 @@ def write(
         table_markdown(weights) if weights else "",
         "\n".join(f"- {line}" for line in said),
     ]
-    (folder / "dense.md").write_text("\n\n".join(x for x in parts if x) + "\n")
+    write_text(folder / "dense.md", *parts)
     numbers = [
         {
             **{
@@ -313,4 +309,6 @@ def write(
         for v, r in results.items()
     ]
     write_json(folder / "dense.json", {"config": config, "results": numbers})
-    print(f"Written to {folder}")
+    tables = {f"{title}: {described}": rows}
+    tables |= {"Weights at the end": weights} if weights else {}
+    tell(config, tables, said, folder)

@@ -9,10 +9,11 @@ import numpy as np
 from _domains_data import ITSELF, RELATIONS, Domain, by_relation
 from _domains_figure import draw
 from _domains_paper import ACCURACIES, AVERAGES, MEANS, SETTINGS, published
+from _output import tell, verdicts, write_text
 from _training import SINGLE, Curves
 
 from auxjax.data import CIFAR100_COARSE_NAMES
-from auxjax.run import machine, mean_std, print_table, table_markdown, write_json
+from auxjax.run import machine, mean_std, table_markdown, write_json
 
 ALL = "all"
 
@@ -200,7 +201,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> str:
 
 
 def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Prints the tables, and writes them, the numbers and the figure."""
+    """Writes the tables, the numbers and the figure, and prints the tables."""
     paper = config.source == "cifar100"
     tables = {
         "Multi-task: accuracy over all domains": multi_table(results, paper),
@@ -208,10 +209,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         "Every domain, accuracy in %": domain_table(results, paper),
     }
     tables = {title: rows for title, rows in tables.items() if rows}
-    for title, rows in tables.items():
-        print_table(rows, title)
-    lines = verdict(results, analogue=not paper)
-    print("\n".join(lines))
+    lines = verdicts(config, verdict, results, not paper)
     stem = folder / "multi_domain"
     draw(results, matrix(results), watched(results), stem.with_suffix(".png"))
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
@@ -233,9 +231,9 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
     for title, rows in tables.items():
         parts += [f"## {title}", table_markdown(rows)]
     parts += ["## Weights", "\n".join(f"- {line}" for line in lines)] if lines else []
-    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    write_text(stem.with_suffix(".md"), *parts)
     write_json(stem.with_suffix(".json"), {"config": config, **numbers(results)})
-    print(f"Written to {folder}")
+    tell(config, tables, lines, folder)
 
 
 def numbers(results: Results) -> dict[str, Any]:

@@ -43,8 +43,10 @@ def draw(rows: dict[str, list[dict]], path: Path) -> None:
         found = [row for row in costs if row["model"] == model]
         name = model.upper()
         draw_errors(line[0], found, f"{name}: error of method, steps")
-        draw_ratios(line[1], found, "time ratio", f"{name}: time (float32)")
-        draw_ratios(line[2], found, "memory ratio", f"{name}: temporaries (float32)")
+        dtype = found[-1]["dtype"]  # the coarsest
+        timed = [row for row in found if row["dtype"] == dtype]
+        draw_ratios(line[1], timed, "time ratio", f"{name}: time ({dtype})")
+        draw_ratios(line[2], timed, "memory ratio", f"{name}: temporaries ({dtype})")
         shown = [model, *([SMOOTH] if model == "mlp" else [])]
         swept = [row for row in rows["epsilons"] if row["model"] in shown]
         draw_epsilons(line[3], swept, f"{name}: finite difference")
@@ -97,7 +99,6 @@ def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
             row[quantity]
             for row in rows
             if (row["steps"] > 1, row["method"]) == (many, method)
-            and row["dtype"] == "float32"
         ]
         label = f"{method}, {'N steps' if many else '1 step'}"
         dash = "--" if many else "-"

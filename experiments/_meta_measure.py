@@ -15,7 +15,6 @@ import optax
 from _meta_methods import BASELINE, EXACT, FIRST, FORWARD, LAST, TRUTH
 from _meta_problem import WEIGHT, Problem, cast
 
-DTYPES = ("float64", "float32")  # the truth is found in the first
 SELDOM = 8  # T tangents through N steps are slow: timed in every eighth turn only
 
 
@@ -28,15 +27,16 @@ class Optimizer(NamedTuple):
 
 
 def measure(
-    problem: Problem, optimizer: Optimizer, turns: int
+    problem: Problem, optimizer: Optimizer, turns: int, dtypes: Sequence[str]
 ) -> tuple[list[dict], float]:
     """One row a precision, number of steps and method; and what checks the truth.
 
     The check: how far the N-step truth's slope along a random direction of λ is from
-    the difference that moving λ makes, relatively.
+    the difference that moving λ makes, relatively. The truth is found in the first of
+    the precisions, float64.
     """
     rows, truths, check = [], {}, np.nan
-    for dtype in DTYPES:
+    for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
             args = arguments(problem, dtype)
             short, long = compile_methods(problem, optimizer, args)
@@ -198,12 +198,15 @@ def _memory(program: Any) -> dict[str, float]:
 
 
 def sweep_epsilon(
-    problem: Problem, optimizer: Optimizer, epsilons: Sequence[float]
+    problem: Problem,
+    optimizer: Optimizer,
+    epsilons: Sequence[float],
+    dtypes: Sequence[str],
 ) -> list[dict]:
     """The one-step finite difference's error for every ε and precision."""
     parts = problem.losses, optimizer.transform
     rows, truth = [], None
-    for dtype in DTYPES:
+    for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
             args = batches_of(arguments(problem, dtype), slice(1))
             if truth is None:

@@ -39,9 +39,19 @@ class Sizes:
     """Of the VGG's blocks: 3x3 convolution, ReLU, 2x2 maximum."""
     hidden: int = 32
     """Of the VGG's heads, which have two layers."""
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    """The precisions; the truth is found in the first."""
 
 
-SMALL = Sizes(batch=4, steps=2, warm_steps=3, widths=(7, 6), channels=(2, 3), hidden=5)
+SMALL = Sizes(
+    batch=4,
+    steps=2,
+    warm_steps=3,
+    widths=(7,),
+    channels=(2, 3),
+    hidden=5,
+    dtypes=("float64",),
+)
 
 
 class Problem(NamedTuple):
@@ -71,12 +81,8 @@ def groupings(num_tasks: int) -> np.ndarray:
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Images `[1797, 8, 8]`, standardised, and their digits, shuffled."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise RunError(
-            "The digits come with scikit-learn: `pip install scikit-learn`."
-        ) from error
+    from sklearn.datasets import load_digits
+
     found = load_digits()
     order = np.random.default_rng(0).permutation(len(found.target))
     # One mean for all pixels: one that is always black would else be 0 and its weights

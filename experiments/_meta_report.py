@@ -58,24 +58,26 @@ def compare(rows: Sequence[dict], key: str) -> list[dict]:
         found.setdefault((row[key], row["method"]), {})[row["dtype"]] = row
     lines = []
     for (group, method), both in found.items():
-        single, double = both["float32"], both["float64"]
-        base = found[group, BASELINE]
-        both_base = {"f32": base["float32"], "f64": base["float64"]}
+        precisions = {f"f{dtype[-2:]}": row for dtype, row in both.items()}
+        coarsest = both.get("float32", both["float64"])
         line: dict[str, Any] = {"T" if key == "tasks" else key: str(group)}
         line["method"] = method
-        if method == BASELINE:
-            for name, row in (("f32", single), ("f64", double)):
+        for name, row in precisions.items():
+            if method == BASELINE:
                 line |= {f"error {name}": "", f"time {name}": f"{row['ms']:.2f} ms"}
                 line[f"memory {name}"] = f"{row['MB']:.1f} MB"
-            line |= {"cosine": "", "with i/o": f"{single['total MB']:.1f} MB"}
-        else:
-            for name, row in (("f32", single), ("f64", double)):
+            else:
+                base = found[group, BASELINE][row["dtype"]]
                 line[f"error {name}"] = _error(row["error"])
                 line[f"time {name}"] = f"{row['time ratio']:.2f}"
-                line[f"memory {name}"] = _memory(row, both_base[name])
-            line["cosine"] = f"{single['cosine']:.4f}"
-            line["with i/o"] = f"{single['total ratio']:.2f}"
-        lines.append({name: line[name] for name in (*list(line)[:2], *COLUMNS)})
+                line[f"memory {name}"] = _memory(row, base)
+        if method == BASELINE:
+            line |= {"cosine": "", "with i/o": f"{coarsest['total MB']:.1f} MB"}
+        else:
+            line["cosine"] = f"{coarsest['cosine']:.4f}"
+            line["with i/o"] = f"{coarsest['total ratio']:.2f}"
+        names = (*list(line)[:2], *COLUMNS)
+        lines.append({name: line[name] for name in names if name in line})
     return lines
 
 

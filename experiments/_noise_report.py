@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from _noise_tasks import CLASSES, RELATED, TASKS, UNRELATED
+from _output import tell, verdicts, write_text
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -16,7 +17,6 @@ from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -26,6 +26,9 @@ DIFFERENCE = "Auto-λ, finite difference"
 UNCERTAINTY = "uncertainty"
 EQUAL = "equal"
 ALONE = "no auxiliary task"
+
+LEARNED = (EXACT, DIFFERENCE, UNCERTAINTY)
+"""The methods whose weights are learned."""
 
 HOLDS, FAILS = "holds", "does not hold"
 START = 0.1  # of λ
@@ -55,7 +58,8 @@ def weight_table(runs: Mapping[str, Runs]) -> Rows:
                 for i, task in enumerate(TASKS)
             },
         }
-        for name in (EXACT, DIFFERENCE, UNCERTAINTY)
+        for name in LEARNED
+        if name in runs
     ]
 
 
@@ -80,7 +84,7 @@ def accuracy_table(runs: Mapping[str, Runs], trained: tuple[str, ...]) -> Rows:
     ]
 
 
-def verdicts(runs: Mapping[str, Runs], primaries: tuple[str, ...]) -> Rows:
+def statements_of(runs: Mapping[str, Runs], primaries: tuple[str, ...]) -> Rows:
     """The paper's statements, and whether they are so here."""
     final = dict(zip(TASKS, runs[EXACT].weights[:, -1].T, strict=True))
     gaps = weight_gaps(runs)
@@ -172,11 +176,13 @@ def draw(
 ) -> None:
     """The weights over the steps as in the paper's Figure 4, a panel a method."""
     figure = Figure((12.5, 4.1), layout="constrained")
-    axes = figure.subplots(1, 3)
-    axes[1].sharey(axes[0])
+    names = [name for name in LEARNED if name in runs]
+    axes = figure.subplots(1, len(names))
+    if DIFFERENCE in names:
+        axes[1].sharey(axes[0])
     colours = [colour for colour, _ in line_styles(TASKS).values()]
     colours[TASKS.index("noise")] = "black"
-    for axis, name in zip(axes, (EXACT, DIFFERENCE, UNCERTAINTY), strict=True):
+    for axis, name in zip(axes, names, strict=True):
         weights = runs[name].weights
         at = np.unique(np.linspace(0, weights.shape[1] - 1, points).astype(int))
         mean, std = mean_and_std(weights[:, at])
@@ -191,7 +197,7 @@ def draw(
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(visible=True, color="0.93", linewidth=0.8)
     axes[0].set_ylabel("λ")
-    axes[2].set_ylabel("weight 1 / (2σ²)")
+    axes[-1].set_ylabel("weight 1 / (2σ²)")
     lines, labels = axes[0].get_legend_handles_labels()
     figure.legend(
         lines, labels, loc="outside lower center", ncols=len(TASKS), frameon=False
@@ -208,14 +214,13 @@ def _legend(task: str, primaries: tuple[str, ...]) -> str:
 
 
 def write(config: Any, runs: Mapping[str, Runs], stem: Path) -> None:
-    """Prints everything and writes `stem.md`, `.json` and `.png`."""
+    """Writes `stem.md`, `.json` and `.png`, and prints the tables."""
+    statements = verdicts(config, statements_of, runs, config.primaries)
     tables = {
         "Weights at the end": weight_table(runs),
         "Test accuracy, %": accuracy_table(runs, config.primaries),
-        "The paper's statements": verdicts(runs, config.primaries),
     }
-    for title, rows in tables.items():
-        print_table(rows, title)
+    tables |= {"The paper's statements": statements} if statements else {}
     facts = machine()
     draw(runs, stem.with_suffix(".png"), config.primaries)
     final = {
@@ -227,12 +232,14 @@ def write(config: Any, runs: Mapping[str, Runs], stem: Path) -> None:
         "machine": facts,
         "weights at the end": final,
         "test accuracy": {name: run.accuracy for name, run in runs.items()},
-        "mean gap between exact and finite difference": weight_gaps(runs),
-        "statements": tables["The paper's statements"],
+        "mean gap between exact and finite difference": (
+            weight_gaps(runs) if DIFFERENCE in runs else {}
+        ),
+        "statements": statements,
     }
     write_json(stem.with_suffix(".json"), results)
-    stem.with_suffix(".md").write_text(_markdown(config, facts, tables, stem.name))
-    print(f"Written: {stem}.md, .json and .png")
+    write_text(stem.with_suffix(".md"), _markdown(config, facts, tables, stem.name))
+    tell(config, tables, [], f"{stem}.md, .json and .png")
 
 
 def _markdown(config: Any, facts: Mapping, tables: Mapping[str, Rows], name: str):

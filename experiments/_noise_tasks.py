@@ -14,7 +14,6 @@ import numpy as np
 import optax
 
 from auxjax.models import linear_head, mlp_head
-from auxjax.run import RunError
 
 SIDE = 8  # pixels; of the digits, the patches and the noise maps
 # Closed loops of the digits as they are printed: 4 has one.
@@ -36,12 +35,8 @@ class Samples(NamedTuple):
 
 def load() -> tuple[jax.Array, jax.Array]:
     """The 1,797 images `[n, SIDE²]` in [0, 1], and their digits `[n]`."""
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise RunError(
-            "The digits come with scikit-learn: `pip install scikit-learn`."
-        ) from error
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     images = jnp.asarray(digits.data / 16, jnp.float32)
     return images, jnp.asarray(digits.target, jnp.int32)

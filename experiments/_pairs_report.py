@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from _output import tell, verdicts, write_text
 from _training import SINGLE, Curves
 from matplotlib.figure import Figure
 
@@ -14,7 +15,6 @@ from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -142,11 +142,9 @@ def draw(results: Results, path: Path) -> None:
 
 
 def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Prints the table, and writes it, the numbers and the figure."""
-    rows, first, lines = table(results), table(results, early=True), verdict(results)
-    print_table(first, "Test accuracy of the main task, %, first fifth of training")
-    print_table(rows, "Test accuracy of the main task, %, at the end")
-    print("\n".join(lines))
+    """Writes the table, the numbers and the figure, and prints the table."""
+    rows, first = table(results), table(results, early=True)
+    lines = verdicts(config, verdict, results)
     stem = folder / "class_pairs"
     draw(results, stem.with_suffix(".png"))
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
@@ -163,7 +161,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         table_markdown(first),
         "\n".join(f"- {line}" for line in lines),
     ]
-    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    write_text(stem.with_suffix(".md"), *parts)
     numbers = [
         {
             "kind": kind,
@@ -176,4 +174,6 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         for (kind, pair, method), (distance, curves) in results.items()
     ]
     write_json(stem.with_suffix(".json"), {"config": config, "results": numbers})
-    print(f"Written to {folder}")
+    title = "Test accuracy of the main task, %"
+    tables = {f"{title}, first fifth of training": first, f"{title}, at the end": rows}
+    tell(config, tables, lines, folder)

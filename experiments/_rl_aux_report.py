@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _output import tell, verdicts, write_text
 from _rl_aux_data import Problem
 from _rl_aux_figures import draw_ablation, draw_curves, draw_labels
 from _rl_aux_run import Trained
@@ -16,7 +17,6 @@ from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -94,10 +94,8 @@ def verdict(results: Results) -> list[str]:
 
 
 def write(config: Any, problem: Problem, results: Results, folder: Path) -> None:
-    """Prints the table, and writes it, the numbers and the figures."""
-    rows, lines = table(config, results), verdict(results)
-    print_table(rows, "Test set of the main task, %")
-    print("\n".join(lines))
+    """Writes the table, the numbers and the figures, and prints the table."""
+    rows, lines = table(config, results), verdicts(config, verdict, results)
     stem = folder / "rl_aux"
     draw_curves(results, stem.with_suffix(".png"))
     parts = [
@@ -119,10 +117,10 @@ def write(config: Any, problem: Problem, results: Results, folder: Path) -> None
             f"{problem.hierarchy.psi} a class:",
             "![Learned labels](labels.png)",
         ]
-    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    write_text(stem.with_suffix(".md"), *parts)
     found = {"config": config, "machine": machine(), "results": _numbers(results)}
     write_json(stem.with_suffix(".json"), found)
-    print(f"Written to {folder}")
+    tell(config, {"Test set of the main task, %": rows}, lines, folder)
 
 
 def _described(config: Any, problem: Problem) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _output import tell, verdicts, write_text
 from _training import SINGLE, Curves
 from matplotlib.figure import Figure
 
@@ -15,7 +16,6 @@ from auxjax.run import (
     machine,
     mean_and_std,
     mean_std,
-    print_table,
     table_markdown,
     write_json,
 )
@@ -115,11 +115,8 @@ def draw(results: Results, path: Path) -> None:
 
 
 def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Prints the table, and writes it, the numbers and the figure."""
-    rows, lines = table(results), verdict(results)
-    print_table(rows, f"Test error of the main task, % ({described})")
-    for line in lines:
-        print(line)
+    """Writes the table, the numbers and the figure, and prints the table."""
+    rows, lines = table(results), verdicts(config, verdict, results)
     stem = folder / "rotated_mnist"
     draw(results, stem.with_suffix(".png"))
     facts = ", ".join(f"{key} {value}" for key, value in machine().items())
@@ -132,7 +129,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         table_markdown(rows),
         "\n".join(f"- {line}" for line in lines),
     ]
-    stem.with_suffix(".md").write_text("\n\n".join(parts) + "\n")
+    write_text(stem.with_suffix(".md"), *parts)
     numbers = [
         {
             "rotation": degrees,
@@ -144,4 +141,5 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         for (degrees, method), curves in results.items()
     ]
     write_json(stem.with_suffix(".json"), {"config": config, "results": numbers})
-    print(f"Written to {folder}")
+    title = f"Test error of the main task, % ({described})"
+    tell(config, {title: rows}, lines, folder)

@@ -146,17 +146,6 @@ class Curves(NamedTuple):
         return self.test[metric][:, -1]
 
 
-def choose_folder(config: Training, stem: str) -> Path:
-    """The run's folder: the one named, or the next free one of the default name."""
-    out = config.out.expanduser()
-    if config.name is not None:
-        return out / config.name
-    taken = [out / (stem + "-smoke" * config.smoke)]
-    while taken[-1].exists():
-        taken.append(taken[0].with_name(f"{taken[0].name}-{len(taken) + 1}"))
-    return taken[-2] if config.resume and len(taken) > 1 else taken[-1]
-
-
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of right answers, in percent."""
     right = jnp.argmax(logits, axis=-1) == labels.astype(jnp.int32)
@@ -183,12 +172,6 @@ def in_batches(
     return jax.tree.map(
         lambda x: x.reshape(pieces * batch_size, *x.shape[2:])[:count], found
     )
-
-
-def unless_said(config: Any, sizes: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the sizes that the command line says nothing of."""
-    default = type(config)()
-    return {k: v for k, v in sizes.items() if getattr(config, k) == getattr(default, k)}
 
 
 def say(config: Training, text: str) -> None:

@@ -2,10 +2,10 @@
 
     python experiments/atari_a2c.py
 
-trains OL-AUX-5 on Breakout-MinAtar and leaves `runs/<name>/`: `config.json`,
-`metrics.jsonl`, `checkpoint/`, `learning_curve.png`, `weights.png`. With several
-methods there is one such folder a method, and the comparison above them: a table and
-the paper's Figures 3 to 6.
+trains on Breakout-MinAtar without auxiliary tasks and with five of them by OL-AUX-5,
+and leaves `runs/Breakout-MinAtar-none-olaux/`: the comparison (`results.json`,
+`learning_curve.png`, `weights.png`), and a folder a method with `config.json`,
+`metrics.jsonl` and `checkpoint/`. More methods give the paper's Figures 3 to 6:
 
     python experiments/atari_a2c.py --methods none balance cosine olaux --seeds 5
     python experiments/atari_a2c.py --methods olaux --single-tasks --seeds 5
@@ -23,12 +23,16 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-import _a2c_report as report
-import _a2c_run as runs
-import tyro
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.rl import A2CConfig
-from auxjax.run import parse, plain_errors, use_compilation_cache
+with needs("rl", "plots"):
+    import _a2c_report as report
+    import _a2c_run as runs
+    import tyro
+    from _output import choose_folder, unless_said
+
+    from auxjax.rl import A2CConfig
+    from auxjax.run import parse, use_compilation_cache
 
 Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
 
@@ -46,6 +50,9 @@ class Config(A2CConfig):
         the best where that is negative).
       out: the folder that runs are put in.
       name: the run's folder in it; by default made of game and methods.
+      frames: frames of the game to train for.
+      clip_at_zero: keep OL-AUX's weights at or above 0, as its authors' code does and
+        their paper does not: below 0 a loss without an upper bound grows without end.
       resume: go on with the run that is there.
       chunk: updates between two lines of metrics.
       checkpoint_every: chunks between two checkpoints.
@@ -54,13 +61,15 @@ class Config(A2CConfig):
     """
 
     method: tyro.conf.Suppress[str] = "olaux"
-    methods: tuple[Method, ...] = ("olaux",)
+    methods: tuple[Method, ...] = ("none", "olaux")
     seeds: int = 1
     first_seed: int = 0
     single_tasks: bool = False
     score: float | None = None
     out: Path = Path("runs")
     name: str | None = None
+    frames: int = 500_000
+    clip_at_zero: bool = True
     resume: bool = False
     chunk: int = 10
     checkpoint_every: int = 20
@@ -83,27 +92,33 @@ class Config(A2CConfig):
             )
 
 
-SMOKE = {"frames": 2_000, "num_envs": 8, "rollout_length": 5, "features": 16}
+SMOKE = {
+    "frames": 2_000,
+    "num_envs": 8,
+    "rollout_length": 5,
+    "features": 16,
+    "hidden": 16,
+    "chunk": 5,
+}
+SMOKE_CHOICES = {"methods": ("olaux",)}
 
 
 def main(args: list[str] | None = None) -> None:
     """Runs every variant, then compares them."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **SMOKE, hidden=16, chunk=5)
-    use_compilation_cache()
-    try:
-        with plain_errors():
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
             run(config)
-    except KeyboardInterrupt as stop:  # while it compiles, or a second time
-        raise SystemExit(130) from stop
 
 
 def run(config: Config) -> None:
     """Every variant in a folder of its own, unless there is only one."""
-    folder = runs.choose_folder(config)
     variants = runs.variants(config)
     runs.check(variants)
+    folder = choose_folder(config, runs.default_name(config))
     curves = {}
     for label, agent_config in variants.items():
         path = folder / label if len(variants) > 1 else folder

@@ -31,16 +31,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import _celeba_report as report
-import numpy as np
-from _celeba_data import AttributeSource, Split, load_attributes
-from _celeba_host import HostAdvance
-from _celeba_problem import make_problem
-from _methods import RULES, check_names, spelled_out
-from _train_loop import Advance, train
-from _training import SINGLE, Curves, Training, choose_folder, say, unless_said
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import RunError, parse, plain_errors, use_compilation_cache, write_json
+with needs("vision", "plots"):
+    import _celeba_report as report
+    import numpy as np
+    from _celeba_data import AttributeSource, Split, load_attributes
+    from _celeba_host import HostAdvance
+    from _celeba_problem import make_problem
+    from _methods import RULES, check_names, spelled_out
+    from _output import choose_folder, unless_said
+    from _train_loop import Advance, train
+    from _training import SINGLE, Curves, Training, say
+
+    from auxjax.run import (
+        RunError,
+        parse,
+        use_compilation_cache,
+        write_json,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,13 +142,13 @@ class Config(Training):
 
 
 SMOKE = {
-    "method": ("equal",),
     "seeds": 2,
     "epochs": 2,
     "batch_size": 32,
     "width": 0.125,
 }
-SMOKE_IMAGES, SMOKE_ATTRIBUTES = 64, 6
+SMOKE_CHOICES = {"method": ("equal",), "auxiliary": ("gcs",)}
+SMOKE_IMAGES, SMOKE_ATTRIBUTES = 64, 3
 
 
 def few(split: Split) -> Split:
@@ -196,7 +205,7 @@ def learn(
     if np.isfinite(curves.seconds):
         write_json(kept, {"seconds an epoch": curves.seconds})
     elif kept.exists():
-        found = json.loads(kept.read_text())["seconds an epoch"]
+        found = json.loads(kept.read_text("utf-8"))["seconds an epoch"]
         curves = curves._replace(seconds=found)
     return curves
 
@@ -217,11 +226,11 @@ def run(config: Config, split: Split, folder: Path) -> report.Results:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **unless_said(config, SMOKE))
-    use_compilation_cache()
-    with plain_errors():
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
         where = (config.data_dir, config.size, config.shrink, config.quiet)
         split, described = load_attributes(config.source, *where)
         if config.smoke:
@@ -230,7 +239,8 @@ def main(args: Sequence[str] | None = None) -> None:
         choose_primaries(config, split.train.names)  # a wrong one is said at once
         folder = choose_folder(config, "celeba")
         say(config, described)
-        report.write(config, run(config, split, folder), described, folder)
+        with quick_compilation(config.smoke):
+            report.write(config, run(config, split, folder), described, folder)
 
 
 if __name__ == "__main__":

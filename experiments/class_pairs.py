@@ -30,15 +30,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import _pairs_report as report
-import numpy as np
-from _class_distance import distances, features
-from _pairs_problem import Pair, make_problem, read_folder, select
-from _sources import Source, describe, load
-from _train_loop import train
-from _training import SINGLE, Training, choose_folder, say, unless_said
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _pairs_report as report
+    import numpy as np
+    from _class_distance import distances, features
+    from _output import choose_folder, unless_said
+    from _pairs_problem import Pair, make_problem, read_folder, select
+    from _sources import Source, describe, load
+    from _train_loop import train
+    from _training import SINGLE, Training, say
+
+    from auxjax.run import RunError, parse, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +111,8 @@ class Config(Training):
             )
 
 
-SMOKE = {"seeds": 2, "epochs": 2, "pairs": 1, "batch_size": 16}
+SMOKE = {"seeds": 2, "epochs": 2, "pairs": 1, "batch_size": 16, "per_class": 32}
+SMOKE_CHOICES = {"source": "digits", "method": ("gcs",)}
 
 
 def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]]:
@@ -134,30 +139,36 @@ def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method on every pair, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **unless_said(config, SMOKE))
-    use_compilation_cache()
-    with plain_errors():
-        folder = choose_folder(config, "class_pairs")
-        if config.folder is None:
-            data, test = load(config.source, config.data_dir)
-            described = describe(config.source, data, test)
-        else:
-            data, test, described = read_folder(config)
-        say(config, f"{described}\nLearning features for the distance of classes …")
-        groups, results = choose(config, data.images, data.labels), {}
-        for kind, pairs in groups.items():
-            for pair, distance in pairs:
-                most = config.per_class
-                sets = [select(x, pair, i, most) for i, x in enumerate((data, test))]
-                problem = make_problem(config, *sets)
-                for method in config.method:
-                    path = folder / f"{kind}-{pair}-{method}"
-                    label = f"{kind} {pair} {method}"
-                    curves, _ = train(problem, method, config, path, label=label)
-                    results[kind, pair, method] = report.Result(distance, curves)
-        report.write(config, results, described, folder)
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            run(config)
+
+
+def run(config: Config) -> None:
+    """Every method on every pair."""
+    if config.folder is None:
+        data, test = load(config.source, config.data_dir)
+        described = describe(config.source, data, test)
+    else:
+        data, test, described = read_folder(config)
+    folder = choose_folder(config, "class_pairs")
+    say(config, f"{described}\nLearning features for the distance of classes …")
+    groups, results = choose(config, data.images, data.labels), {}
+    for kind, pairs in groups.items():
+        for pair, distance in pairs:
+            most = config.per_class
+            sets = [select(x, pair, i, most) for i, x in enumerate((data, test))]
+            problem = make_problem(config, *sets)
+            for method in config.method:
+                path = folder / f"{kind}-{pair}-{method}"
+                label = f"{kind} {pair} {method}"
+                curves, _ = train(problem, method, config, path, label=label)
+                results[kind, pair, method] = report.Result(distance, curves)
+    report.write(config, results, described, folder)
 
 
 if __name__ == "__main__":

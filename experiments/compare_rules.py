@@ -5,13 +5,12 @@
 trains one small network on five tasks at once, of real handwritten digits: which digit
 it is, its parity, whether it is 5 or above, how many loops it has, and how far the
 writing leans. Every rule of auxjax does it, with the same seeds, and so do five
-networks with a task each. It writes `compare_rules.md`, `.json` and `.png` to
-`experiments/results/`: accuracies, the error, Δ_MTL and the time a step.
+networks with a task each. It leaves `runs/compare_rules/`: `compare_rules.md`, `.json`
+and `.png`: accuracies, the error, Δ_MTL and the time a step.
 
     python experiments/compare_rules.py --methods mgda cagrad autolambda-all
 
-compares some of them, into `runs/compare_rules/`. What is finished is kept there, too,
-and not trained again under the same configuration.
+compares some of them. What is finished is kept, and `--resume` does not train it again.
 
 Source of the measure: Liu et al., *Auto-λ: Disentangling Dynamic Task Relationships*,
 TMLR 2022, arXiv 2202.03091, Eq. 8.
@@ -20,18 +19,22 @@ TMLR 2022, arXiv 2202.03091, Eq. 8.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import _compare_report as report
-from _compare_problem import prepare
-from _compare_run import Kept, run
-from _methods import RULES, check_names, spelled_out
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _compare_report as report
+    from _compare_problem import prepare
+    from _compare_run import Kept, run
+    from _methods import RULES, check_names, spelled_out
+    from _output import choose_folder, unless_said
 
-ALL_OUT = Path("experiments/results")
+    from auxjax.run import open_run, parse, use_compilation_cache
+
 IMAGES = 1797
 
 
@@ -62,13 +65,14 @@ class Config:
     """How often every rule's step is timed, 25 steps at once."""
     noise: bool = False
     """A sixth task whose target is pure noise; it does not count in Δ_MTL."""
-    fresh: bool = False
-    """Train again what is finished."""
-    out: Path | None = None
-    """The folder for the results: by default `experiments/results` for all methods,
-    else `runs/compare_rules`; `runs/compare_rules-smoke` with `--smoke`."""
+    out: Path = Path("runs")
+    """The folder that runs are put in."""
+    name: str | None = None
+    """The run's folder in it; by default the next free one."""
+    resume: bool = False
+    """Go on with the run that is there; other methods may be added to it."""
     smoke: bool = False
-    """Seconds: three rules, two seeds, few steps."""
+    """Seconds: one rule, two seeds, few steps."""
     quiet: bool = False
     """Show no progress."""
 
@@ -106,50 +110,43 @@ class Config:
         """Steps in a pass over the training images."""
         return self.train_size // self.batch_size
 
-    @property
-    def settings(self) -> dict[str, float]:
-        """What the numbers depend on."""
-        names = "seeds train_size pixel_noise hidden epochs batch_size learning_rate"
-        return {n: getattr(self, n) for n in (*names.split(), "turns", "noise")}
 
-    @property
-    def folders(self) -> tuple[Path, Path]:
-        """For the results, and for what is kept."""
-        runs = Path("runs") / f"compare_rules{'-smoke' * self.smoke}"
-        whole = set(self.chosen) == set(RULES) and not (self.smoke or self.noise)
-        return self.out or (ALL_OUT if whole else runs), runs
-
-
+MAY_DIFFER = ("methods", "resume", "quiet", "out", "name")
+"""What a resumed run may change."""
 SMOKE = {"seeds": 2, "train_size": 64, "epochs": 2, "hidden": 8, "turns": 3}
-SMOKE_METHODS = ("equal", "cagrad", "autolambda-all")
+SMOKE_CHOICES = {"methods": ("equal",)}
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains what is not trained yet, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        methods = config.methods or SMOKE_METHODS
-        config = dataclasses.replace(config, **SMOKE, methods=methods)
-    use_compilation_cache()
-    with plain_errors():
-        out, runs = config.folders
-        out.mkdir(parents=True, exist_ok=True)
-        kept = Kept(runs, config.settings, fresh=config.fresh)
-        problem = prepare(
-            config.seeds,
-            config.train_size,
-            config.hidden,
-            config.pixel_noise,
-            noise=config.noise,
-        )
-        begin = time.perf_counter()
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            compare(config)
 
-        def log(what):
-            if not config.quiet:
-                print(f"{time.perf_counter() - begin:6.0f} s  {what}", flush=True)
 
-        records = run(config, problem, kept, log)
-        report.write(config, records, out / "compare_rules")
+def compare(config: Config) -> None:
+    """Every rule beside equal weighting and the single-task networks."""
+    folder = choose_folder(config, "compare_rules")
+    open_run(folder, config, resume=config.resume, may_differ=MAY_DIFFER)
+    problem = prepare(
+        config.seeds,
+        config.train_size,
+        config.hidden,
+        config.pixel_noise,
+        noise=config.noise,
+    )
+    begin = time.perf_counter()
+
+    def log(what):
+        if not config.quiet:
+            print(f"{time.perf_counter() - begin:6.0f} s  {what}", file=sys.stderr)
+
+    records = run(config, problem, Kept(folder / "records.json"), log)
+    report.write(config, records, folder / "compare_rules")
 
 
 if __name__ == "__main__":

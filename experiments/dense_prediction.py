@@ -30,14 +30,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import _dense_problem as problems
-import _dense_report as report
-from _dense_variants import STUDIES, variants
-from _methods import AUXILIARY, RULES
-from _train_loop import train
-from _training import SINGLE, Training, choose_folder, say, unless_said
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _dense_problem as problems
+    import _dense_report as report
+    from _dense_variants import STUDIES, Variant, variants
+    from _methods import AUXILIARY, RULES
+    from _output import choose_folder, unless_said
+    from _train_loop import train
+    from _training import SINGLE, Training, say
+
+    from auxjax.run import parse, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,38 +128,53 @@ SMOKE = {
     "train_size": 16,
     "test_size": 8,
     "backbone": "tiny",
+    "augment": False,
 }
-SMOKE_METHODS = {"method": ("equal", "autolambda-all"), "setting": "auxiliary"}
+SMOKE_METHODS = {"method": ("equal",), "setting": "auxiliary"}
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every variant, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        sizes = SMOKE | (SMOKE_METHODS if config.study == "methods" else {})
-        config = dataclasses.replace(config, **unless_said(config, sizes))
-    use_compilation_cache()
-    with plain_errors():
-        folder = choose_folder(config, f"dense_{config.study}")
-        scenes = problems.load(config)
-        described = problems.describe(config, *scenes)
-        say(config, described)
-        results = {}
-        for variant in variants(config, problems.tasks_of(scenes[0])):
-            problem = problems.make(config, *scenes, variant)
-            curves, state = train(
-                problem,
-                variant.method,
-                config,
-                folder / variant.folder,
-                label=variant.label,
-                rule=variant.rule,
-                second_stream=variant.second_stream,
-            )
-            shown = report.predict(problem, state) if variant.shown else None
-            results[variant] = report.Result(curves, shown)
-        title = STUDIES[config.study]
-        report.write(config, title, results, described, folder, scenes[1])
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke and config.study == "methods":
+            config = dataclasses.replace(config, **unless_said(SMOKE_METHODS, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            run(config)
+
+
+def few(config: Config, chosen: Sequence[Variant]) -> list[Variant]:
+    """One single-task network and the first variant; of methods, one of each."""
+    first: dict[str, Variant] = {}
+    for variant in chosen:
+        first.setdefault(variant.method, variant)
+    return list(first.values())[: None if config.study == "methods" else 2]
+
+
+def run(config: Config) -> None:
+    """Every variant of the study."""
+    scenes = problems.load(config)
+    folder = choose_folder(config, f"dense_{config.study}")
+    described = problems.describe(config, *scenes)
+    say(config, described)
+    results = {}
+    chosen = variants(config, problems.tasks_of(scenes[0]))
+    for variant in few(config, chosen) if config.smoke else chosen:
+        problem = problems.make(config, *scenes, variant)
+        curves, state = train(
+            problem,
+            variant.method,
+            config,
+            folder / variant.folder,
+            label=variant.label,
+            rule=variant.rule,
+            second_stream=variant.second_stream,
+        )
+        shown = report.predict(problem, state) if variant.shown else None
+        results[variant] = report.Result(curves, shown)
+    title = STUDIES[config.study]
+    report.write(config, title, results, described, folder, scenes[1])
 
 
 if __name__ == "__main__":

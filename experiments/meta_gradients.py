@@ -5,37 +5,40 @@
 Auto-λ's one-step meta-gradient exactly and by the paper's finite difference (Eq. 7),
 over N steps exactly and by OL-AUX's Eq. 6, against differentiating the whole of
 training twice (reverse over reverse) in float64: relative error, cosine, and time and
-memory relative to equal weighting. Writes `experiments/results/meta_gradients.md`,
-`.json` and `.png`.
+memory relative to equal weighting. It leaves `runs/meta_gradients/`:
+`meta_gradients.md`, `.json` and `.png`.
 
-A small network on scikit-learn's digits (`pip install scikit-learn`): task 0, the
-primary one, names the digit; each other task tells a set of five digits from the rest.
+A small network on scikit-learn's digits: task 0, the primary one, names the digit; each
+other task tells a set of five digits from the rest.
 The main loss on a second batch is what is differentiated; Eq. 6 alone takes it on the
 training batches, as OL-AUX does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import _meta_measure as measuring
-import _meta_report as reporting
-import jax
-import optax
-from _meta_figure import draw
-from _meta_measure import Optimizer
-from _meta_problem import SMALL, SMOOTH, WEIGHT, Problem, Sizes, make_problem
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import machine, parse, plain_errors, table_markdown, write_json
+with needs("vision", "plots"):
+    import _meta_measure as measuring
+    import _meta_report as reporting
+    import jax
+    import optax
+    from _meta_figure import draw
+    from _meta_measure import Optimizer
+    from _meta_problem import SMALL, SMOOTH, WEIGHT, Problem, Sizes, make_problem
+    from _output import choose_folder, tell, unless_said, write_text
 
-RESULTS = Path(__file__).parent / "results"
+    from auxjax.run import machine, open_run, parse, write_json
+
 EPSILONS = (0.1, 0.01, 0.001)
 SWEEP = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 
@@ -44,8 +47,6 @@ SWEEP = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
 class Config:
     """Meta-gradients against the truth: error, time and memory."""
 
-    out: Path = RESULTS
-    """The folder for meta_gradients.md, .json and .png."""
     tasks: tuple[int, ...] = (2, 10, 40)
     """The numbers of tasks, main task included."""
     models: tuple[str, ...] = ("mlp", "vgg")
@@ -54,9 +55,20 @@ class Config:
     """How often every step is timed."""
     sweep_tasks: int = 10
     """The number of tasks for which ε and the optimizer vary."""
+    out: Path = Path("runs")
+    """The folder that runs are put in."""
+    name: str | None = None
+    """The run's folder in it; by default the next free one."""
+    resume: bool = False
+    """Go on with the run that is there, after the last problem it finished."""
     smoke: bool = False
-    """Small models, three tasks, two turns; nothing is written into the
-    default folder."""
+    """Seconds: a small model, two tasks, two turns."""
+
+
+SMOKE = {"tasks": (2,), "turns": 2, "sweep_tasks": 2}
+SMOKE_CHOICES = {"models": ("mlp",)}
+MAY_DIFFER = ("resume", "out", "name")
+"""What a resumed run may change."""
 
 
 def optimizers() -> dict[str, Optimizer]:
@@ -77,96 +89,108 @@ def optimizers() -> dict[str, Optimizer]:
 
 def describe(problem: Problem) -> dict[str, float]:
     """Where in its training the model stands."""
-    losses = problem.losses(problem.params, problem.meta_batch)
     batch = jax.tree.map(lambda x: x[0], problem.batches)
-    grads = jax.grad(lambda p: WEIGHT * sum(problem.losses(p, batch)))(problem.params)
+
+    @jax.jit
+    def measured(params):
+        grads = jax.grad(lambda p: WEIGHT * sum(problem.losses(p, batch)))(params)
+        return problem.losses(params, problem.meta_batch)[0], optax.tree.norm(grads)
+
+    main, norm = measured(problem.params)
     return {
-        "main loss": float(losses[0]),
-        "gradient norm": float(optax.tree.norm(grads)),
+        "main loss": float(main),
+        "gradient norm": float(norm),
         "parameters": sum(x.size for x in jax.tree.leaves(problem.params)),
     }
 
 
-def collect(config: Config, sizes: Sizes) -> dict[str, list[dict]]:
-    """All rows: `costs`, `others` (optimizers), `epsilons`, `points`."""
-    known, begin = optimizers(), time.perf_counter()
-    rows: dict[str, list[dict]] = {
-        key: [] for key in ("costs", "others", "epsilons", "points")
-    }
+Rows = dict[str, list[dict]]
 
-    def say(names):
-        spent = time.perf_counter() - begin
-        print(", ".join(map(str, names.values())), f"{spent:.0f} s", flush=True)
 
-    def visit(kind, model, num_tasks, optimizer):
-        names = {"model": model, "tasks": num_tasks, "optimizer": optimizer.name}
-        problem = make_problem(model, num_tasks, optimizer.transform, sizes)
+def visit(config: Config, sizes: Sizes, kind: str, model: str, tasks: int, optimizer):
+    """The rows of one problem, for the tables that it is there for."""
+    names = {"model": model, "tasks": tasks, "optimizer": optimizer.name}
+    problem = make_problem(model, tasks, optimizer.transform, sizes)
+    rows: Rows = {}
 
-        def keep(table, found):
-            rows[table] += [names | row for row in found]
+    def keep(table, found):
+        rows[table] = [names | row for row in found]
 
-        if kind != "epsilons":
-            found, check = measuring.measure(problem, optimizer, config.turns)
-            keep(kind, found)
-            keep("points", [{**describe(problem), "check": check}])
-        if kind != "others":
-            is_swept = num_tasks == config.sweep_tasks and not config.smoke
-            chosen = SWEEP if is_swept else EPSILONS
-            keep("epsilons", measuring.sweep_epsilon(problem, optimizer, chosen))
-        say(names)
-
-    for model in config.models:
-        for num_tasks in config.tasks:
-            visit("costs", model, num_tasks, known["momentum"])
-    visit("epsilons", SMOOTH, config.sweep_tasks, known["momentum"])
-    for name in ("adam",) if config.smoke else ("sgd", "adam", "clip, adam"):
-        visit("others", config.models[0], config.sweep_tasks, known[name])
+    if kind != "epsilons":
+        found, check = measuring.measure(problem, optimizer, config.turns, sizes.dtypes)
+        keep(kind, found)
+        keep("points", [{**describe(problem), "check": check}])
+    if kind != "others":
+        is_swept = tasks == config.sweep_tasks and not config.smoke
+        swept = (problem, optimizer, SWEEP if is_swept else EPSILONS)
+        keep("epsilons", measuring.sweep_epsilon(*swept, sizes.dtypes))
     return rows
 
 
-@contextlib.contextmanager
-def quick_compilation() -> Iterator[None]:
-    """Compiles in a third of the time what is then slow to run."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+def visits(config: Config) -> list[tuple[str, str, int, Optimizer]]:
+    """Which problems there are, and for which table."""
+    known, swept = optimizers(), config.sweep_tasks
+    found = [
+        ("costs", model, tasks, known["momentum"])
+        for model in config.models
+        for tasks in config.tasks
+    ]
+    if not config.smoke:
+        found.append(("epsilons", SMOOTH, swept, known["momentum"]))
+        for name in ("sgd", "adam", "clip, adam"):
+            found.append(("others", config.models[0], swept, known[name]))
+    return found
+
+
+def collect(config: Config, sizes: Sizes, folder: Path) -> Rows:
+    """All rows: `costs`, `others` (optimizers), `epsilons`, `points`."""
+    rows: Rows = {key: [] for key in ("costs", "others", "epsilons", "points")}
+    begin = time.perf_counter()
+    for kind, model, tasks, optimizer in visits(config):
+        stem = f"{kind}-{model}-{tasks}-{optimizer.name}".replace(", ", "-")
+        kept = folder / f"{stem}.json"
+        if not kept.exists():
+            made = visit(config, sizes, kind, model, tasks, optimizer)
+            unfinished = kept.with_suffix(".part")
+            unfinished.write_text(json.dumps(made), encoding="utf-8")
+            unfinished.replace(kept)
+        for table, found in json.loads(kept.read_text("utf-8")).items():
+            rows[table] += found
+        spent = time.perf_counter() - begin
+        print(f"{stem}: {spent:.0f} s", file=sys.stderr)
+    return rows
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Measures, prints, writes and draws."""
+    """Measures, writes, draws and prints."""
     words = sys.argv[1:] if args is None else args
-    config = parse(Config, args=words)
-    sizes, compilation = Sizes(), contextlib.nullcontext()
-    if config.smoke:
-        config = dataclasses.replace(config, tasks=(3,), turns=2, sweep_tasks=3)
-        sizes, compilation = SMALL, quick_compilation()
-    with plain_errors(), compilation:
-        load = round(os.getloadavg()[0], 2)  # of everybody's programs
-        rows = collect(config, sizes)
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=words, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, words))
+        folder = choose_folder(config, "meta_gradients")
+        open_run(folder, config, resume=config.resume, may_differ=MAY_DIFFER)
+        sizes = SMALL if config.smoke else Sizes()
+        facts = {
+            "command": shlex.join(["python", "experiments/meta_gradients.py", *words]),
+            "machine": machine(),
+            "load": round(os.getloadavg()[0], 2),  # of everybody's programs
+            "config": config,
+            "sizes": sizes,
+        }
+        with quick_compilation(config.smoke):
+            write(facts, collect(config, sizes, folder), folder)
+
+
+def write(facts: dict, rows: Rows, folder: Path) -> None:
+    """The numbers, the page and the figure; then the tables on the terminal."""
     tables = reporting.tables(rows)
-    for title, table in tables.items():
-        print(f"\n{title}\n\n{table_markdown(table)}")
-    if config.smoke and config.out == RESULTS:
-        return
-    facts = {
-        "command": shlex.join(["python", "experiments/meta_gradients.py", *words]),
-        "machine": machine(),
-        "load": load,
-        "config": config,
-        "sizes": sizes,
-    }
-    with plain_errors():
-        config.out.mkdir(parents=True, exist_ok=True)
-        settings = dataclasses.asdict(config)
-        del settings["out"]  # a path of this machine; the command tells it if given
-        told = {**facts, "config": settings, **rows}
-        write_json(config.out / "meta_gradients.json", told)
-        text = reporting.markdown(facts, tables)
-        (config.out / "meta_gradients.md").write_text(text)
-        draw(rows, config.out / "meta_gradients.png")
-    print(f"Written to {config.out}")
+    settings = dataclasses.asdict(facts["config"])
+    del settings["out"]  # a path of this machine; the command tells it if given
+    write_json(folder / "meta_gradients.json", {**facts, "config": settings, **rows})
+    write_text(folder / "meta_gradients.md", reporting.markdown(facts, tables))
+    draw(rows, folder / "meta_gradients.png")
+    tell(facts["config"], tables, [], folder)
 
 
 if __name__ == "__main__":

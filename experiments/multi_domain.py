@@ -26,15 +26,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import _domains_report as report
-import numpy as np
-from _domains_data import Domains, DomainSource, load_domains
-from _domains_problem import make_problem, make_singles
-from _methods import check_names, spelled_out
-from _train_loop import train
-from _training import SINGLE, Training, choose_folder, say, unless_said
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _domains_report as report
+    import numpy as np
+    from _domains_data import Domains, DomainSource, load_domains
+    from _domains_problem import make_problem, make_singles
+    from _methods import check_names, spelled_out
+    from _output import choose_folder, unless_said
+    from _train_loop import train
+    from _training import SINGLE, Training, say
+
+    from auxjax.run import RunError, parse, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,19 +127,13 @@ class Config(Training):
         return 4.68 if self.network == "vgg16" else 1.0
 
 
-SMOKE = {
-    "method": (SINGLE, "autolambda-all"),
-    "auxiliary": ("autolambda-main",),
+SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "batch_size": 8, "width": 0.25}
+SMOKE_CHOICES = {
+    "method": (SINGLE,),
+    "auxiliary": ("gcs",),
     "source": "digits",
-    "shrink": 1,
-    "seeds": 2,
-    "epochs": 2,
-    "eval_every": 1,
-    "batch_size": 8,
-    "width": 0.25,
+    "shrink": None,
 }
-
-
 SMOKE_DOMAINS = (0, 1, 5, 6)  # two of either classes, in two looks
 
 
@@ -176,11 +174,11 @@ def run(config: Config, data: Domains, test: Domains, folder: Path) -> report.Re
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **unless_said(config, SMOKE))
-    use_compilation_cache()
-    with plain_errors():
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
         data, test, described = load_domains(
             config.source, config.data_dir, config.shrink
         )
@@ -189,8 +187,9 @@ def main(args: Sequence[str] | None = None) -> None:
         choose_primaries(config, len(data.domains))  # a wrong one is said at once
         folder = choose_folder(config, "multi_domain")
         say(config, described)
-        results = run(config, data, test, folder)
-        report.write(config, results, described, folder)
+        with quick_compilation(config.smoke):
+            results = run(config, data, test, folder)
+            report.write(config, results, described, folder)
 
 
 if __name__ == "__main__":

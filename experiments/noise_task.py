@@ -4,7 +4,7 @@
 
 learns to read digits with five more tasks: three that have to do with the digit, one
 real task that has not (the orientation of a bar beside it), and one whose target is
-pure noise. It writes `noise_task.md`, `.json` and `.png` to `experiments/results/`: the
+pure noise. It leaves `runs/noise_task/`: `noise_task.md`, `.json` and `.png`: the
 learned weights, what they were good for, and which of the paper's statements hold.
 
     python experiments/noise_task.py --primary all
@@ -19,20 +19,25 @@ digits and a small MLP on a CPU in place of NYUv2 and a ResNet-50.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import _noise_report as report
-import _noise_tasks as tasks
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
+from _start import at_terminal, needs, quick_compilation
 
-import auxjax
-from auxjax.run import Progress, parse, plain_errors, use_compilation_cache
-from auxjax.supervised import init_state, make_train
+with needs("vision", "plots"):
+    import _noise_report as report
+    import _noise_tasks as tasks
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+    from _output import choose_folder
+
+    import auxjax
+    from auxjax.run import Progress, open_run, parse, use_compilation_cache
+    from auxjax.supervised import init_state, make_train
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +71,12 @@ class Config:
     second_stream: Literal["reshuffled", "same"] = "reshuffled"
     """The batches that look one step ahead; `same`: the training batches themselves
     (Table 4, "No Swapping")."""
-    out: Path | None = None
-    """The folder for the results; `experiments/results`, or `runs/noise_task-smoke`."""
+    out: Path = Path("runs")
+    """The folder that runs are put in."""
+    name: str | None = None
+    """The run's folder in it; by default the next free one."""
+    resume: bool = False
+    """Go on with the run that is there, after the last method it finished."""
     smoke: bool = False
     """Seconds: two seeds, few steps."""
     quiet: bool = False
@@ -102,6 +111,8 @@ class Config:
 
 
 SMOKE = {"seeds": 2, "train_size": 64, "epochs": 20, "hidden": 8}
+SMOKE_METHODS = (report.EXACT, report.UNCERTAINTY)
+MAY_DIFFER = ("resume", "quiet", "out", "name")
 UPDATES = 50  # of the bar
 
 
@@ -156,14 +167,15 @@ def prepare(config: Config) -> Problem:
     network = tasks.make_network(config.hidden, config.pixel_noise)
     images, digits = tasks.load()
 
-    def one(seed):
+    def one(seed, images, digits):
         keys = jax.random.split(jax.random.key(seed), 5)
         samples = tasks.draw_tasks(keys[0], images, digits)
         train, test = tasks.split(keys[1], samples, config.train_size)
         train = tasks.corrupt(keys[2], train, config.label_noise)
         return network.init(keys[3]), keys[4], train, test
 
-    return Problem(network, *jax.jit(jax.vmap(one))(jnp.arange(config.seeds)))
+    drawn = jax.jit(jax.vmap(one, in_axes=(0, None, None)))
+    return Problem(network, *drawn(jnp.arange(config.seeds), images, digits))
 
 
 def run(config: Config, problem: Problem, tx: Any, name: str) -> report.Runs:
@@ -200,22 +212,40 @@ def chunk_size(epochs: int) -> int:
     return next(size for size in range(most, 0, -1) if epochs % size == 0)
 
 
+def kept(path: Path, make: Callable[[], report.Runs]) -> report.Runs:
+    """What `make` returns, or what it returned in the run that goes on."""
+    if path.exists():
+        with np.load(path) as found:
+            accuracy = {k: found[k] for k in found if k not in report.Runs._fields}
+            return report.Runs(found["weights"], found["losses"], accuracy)
+    made = make()
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file:
+        np.savez(file, weights=made.weights, losses=made.losses, **made.accuracy)
+    unfinished.replace(path)
+    return made
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Runs every method, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **SMOKE)
-    default = "runs/noise_task-smoke" if config.smoke else "experiments/results"
-    out = Path(default) if config.out is None else config.out
-    use_compilation_cache()
-    with plain_errors():
-        out.mkdir(parents=True, exist_ok=True)
-        problem = prepare(config)
-        runs = {
-            name: run(config, problem, tx, name) for name, tx in methods(config).items()
-        }
-        stem = "noise_task" if config.primary == "digit" else "noise_task_all"
-        report.write(config, runs, out / stem)
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            run_all(config)
+
+
+def run_all(config: Config) -> None:
+    """Every method, each kept when it is finished."""
+    stem = "noise_task" if config.primary == "digit" else "noise_task_all"
+    problem, folder = prepare(config), choose_folder(config, stem)
+    open_run(folder, config, resume=config.resume, may_differ=MAY_DIFFER)
+    runs = {
+        name: kept(folder / f"method{i}.npz", partial(run, config, problem, tx, name))
+        for i, (name, tx) in enumerate(methods(config).items())
+        if name in SMOKE_METHODS or not config.smoke
+    }
+    report.write(config, runs, folder / stem)
 
 
 if __name__ == "__main__":

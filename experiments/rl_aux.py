@@ -22,22 +22,24 @@ arXiv 1901.08933.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import _rl_aux_report as report
-import jax
-from _rl_aux_data import GROUPS, Problem, Source, read
-from _rl_aux_run import train
-from _rl_aux_variants import AGENTS, setting, variants
-from _training import choose_folder, say, unless_said
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.data import Images
-from auxjax.labelling import METHODS
-from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _rl_aux_report as report
+    from _output import choose_folder, unless_said
+    from _rl_aux_data import GROUPS, Problem, Source, read
+    from _rl_aux_run import train
+    from _rl_aux_variants import AGENTS, setting, variants
+    from _training import say
+
+    from auxjax.data import Images
+    from auxjax.labelling import METHODS
+    from auxjax.run import RunError, parse, use_compilation_cache
 
 SMALL = {
     "psi": 3,
@@ -169,15 +171,15 @@ SMOKE = {
     "width": 1 / 16,
     "ppo_epochs": 2,
 }
+SMOKE_CHOICES = {"method": ("single", "rl")}
 SMOKE_TEST = 200  # images
 
 
 def resolve(config: Config) -> Config:
-    """Fills in what depends on the source, and what `--smoke` makes small."""
+    """Fills in what depends on the source."""
     known: dict[str, Any] = SMALL if config.source in GROUPS else LARGE
     missing = {k: v for k, v in known.items() if getattr(config, k) is None}
-    small = unless_said(config, SMOKE) if config.smoke else {}
-    return dataclasses.replace(config, **missing | small)
+    return dataclasses.replace(config, **missing)
 
 
 def check(config: Config, problem: Problem) -> Config:
@@ -220,34 +222,31 @@ def agents(config: Config) -> bool:
     return bool(set(AGENTS) & set(config.method))
 
 
-@contextlib.contextmanager
-def quick_compilation(wanted: bool) -> Iterator[None]:
-    """Programs that run for a second need not be optimised for ten."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", wanted or before)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_disable_most_optimizations", before)
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method, then says what came out."""
-    config = resolve(parse(Config, description=__doc__, args=args))
-    use_compilation_cache()
-    with plain_errors(), quick_compilation(config.smoke):
-        problem = read(config.source, config.data_dir, config.psi, config.train_size)
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
-            test = (part[:SMOKE_TEST] for part in problem.test[:2])
-            problem = problem._replace(test=Images(*test))
-        config = check(config, problem)
-        folder = choose_folder(config, "rl_aux")
-        say(config, problem.described)
-        results = {
-            variant: train(config, problem, variant, folder / variant.folder)
-            for variant in variants(config)
-        }
-        report.write(config, problem, results, folder)
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            run(resolve(config))
+
+
+def run(config: Config) -> None:
+    """Every method."""
+    problem = read(config.source, config.data_dir, config.psi, config.train_size)
+    if config.smoke:
+        test = (part[:SMOKE_TEST] for part in problem.test[:2])
+        problem = problem._replace(test=Images(*test))
+    config = check(config, problem)
+    folder = choose_folder(config, "rl_aux")
+    say(config, problem.described)
+    results = {
+        variant: train(config, problem, variant, folder / variant.folder)
+        for variant in variants(config)
+    }
+    report.write(config, problem, results, folder)
 
 
 if __name__ == "__main__":

@@ -22,26 +22,28 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import _rotated_report as report
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from _sources import Source, describe, load
-from _train_loop import train
-from _training import (
-    SINGLE,
-    Problem,
-    Training,
-    accuracy,
-    choose_folder,
-    say,
-    unless_said,
-)
+from _start import at_terminal, needs, quick_compilation
 
-from auxjax.data import Images, rotate
-from auxjax.models import linear_head, mlp
-from auxjax.run import parse, plain_errors, use_compilation_cache
+with needs("vision", "plots"):
+    import _rotated_report as report
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+    from _output import choose_folder, unless_said
+    from _sources import Source, describe, load
+    from _train_loop import train
+    from _training import (
+        SINGLE,
+        Problem,
+        Training,
+        accuracy,
+        say,
+    )
+
+    from auxjax.data import Images, rotate
+    from auxjax.models import linear_head, mlp
+    from auxjax.run import parse, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Config(Training):
                 )
 
 
-SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "rotations": (0, 90), "hidden": 16}
+SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "hidden": 16}
+SMOKE_CHOICES = {"source": "digits", "rotations": (90,), "method": (SINGLE, "gcs")}
 
 
 def prepare(config: Config, train: Images, test: Images, degrees: int) -> Problem:
@@ -154,27 +157,34 @@ def with_rotated(images: Images, degrees: int) -> dict[str, jax.Array]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method at every rotation, then says what came out."""
-    config = parse(Config, description=__doc__, args=args)
-    if config.smoke:
-        config = dataclasses.replace(config, **unless_said(config, SMOKE))
-    use_compilation_cache()
-    with plain_errors():
-        folder = choose_folder(config, "rotated_mnist")
-        images = load(config.source, config.data_dir)
-        say(config, describe(config.source, *images))
-        results = {}
-        for degrees in config.rotations:
-            problem = prepare(config, *images, degrees)
-            for method in config.method:
-                label = f"{degrees}° {method}"
-                path = folder / f"{degrees}-{method}"
-                if method == SINGLE:  # it never sees the rotated images
-                    label, path = SINGLE, folder / SINGLE
-                known = results.get((config.rotations[0], SINGLE))
-                if method != SINGLE or known is None:
-                    known, _ = train(problem, method, config, path, label=label)
-                results[degrees, method] = known
-        report.write(config, results, describe(config.source, *images), folder)
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        if config.smoke:
+            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
+        use_compilation_cache()
+        with quick_compilation(config.smoke):
+            run(config)
+
+
+def run(config: Config) -> None:
+    """Every method at every rotation; what does not see the rotation once."""
+    images = load(config.source, config.data_dir)
+    described = describe(config.source, *images)
+    folder = choose_folder(config, "rotated_mnist")
+    say(config, described)
+    results = {}
+    for degrees in config.rotations:
+        problem = prepare(config, *images, degrees)
+        for method in config.method:
+            label = f"{degrees}° {method}"
+            path = folder / f"{degrees}-{method}"
+            if method == SINGLE:  # it never sees the rotated images
+                label, path = SINGLE, folder / SINGLE
+            known = results.get((config.rotations[0], SINGLE))
+            if method != SINGLE or known is None:
+                known, _ = train(problem, method, config, path, label=label)
+            results[degrees, method] = known
+    report.write(config, results, described, folder)
 
 
 if __name__ == "__main__":

@@ -13,23 +13,26 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import tyro
-from _a2c_report import final_returns, smoothed
-from _a2c_run import Curves, read_curves
+from _start import at_terminal, needs
 
-from auxjax.rl import METHODS
-from auxjax.run import (
-    RunError,
-    RunFolder,
-    line_styles,
-    mean_std,
-    parse,
-    plain_errors,
-    plot_grid,
-    short_number,
-    table_markdown,
-)
+with needs("rl", "plots"):
+    import numpy as np
+    import tyro
+    from _a2c_report import final_returns, smoothed
+    from _a2c_run import Curves, read_curves
+    from _output import write_text
+
+    from auxjax.rl import METHODS
+    from auxjax.run import (
+        RunError,
+        RunFolder,
+        line_styles,
+        mean_std,
+        parse,
+        plot_grid,
+        short_number,
+        table_markdown,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Config:
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    out: Path = Path("experiments/results")
+    out: Path = Path("runs/summary")
 
 
 def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
@@ -50,7 +53,7 @@ def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
     found, games = {}, set()
     for run in (RunFolder(folder / method) for method in METHODS):
         if run.metrics.exists():
-            config = json.loads(run.config.read_text())
+            config = json.loads(run.config.read_text("utf-8"))
             main_only = config["method"] == "none"
             tasks = ("main",) if main_only else ("main", *config["aux"])
             found[run.path.name] = read_curves(run, tasks, float("nan"))
@@ -65,43 +68,46 @@ def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
 
 def main(args: list[str] | None = None) -> None:
     """Reads, draws and writes."""
-    config = parse(Config, description=__doc__, args=args)
-    with plain_errors():
-        games = dict(read_comparison(folder) for folder in config.folders)
-        config.out.mkdir(parents=True, exist_ok=True)
-        methods = [m for m in METHODS if any(m in found for found in games.values())]
-        panels = {
-            game: {m: (c.frames, smoothed(c.returns)) for m, c in found.items()}
-            for game, found in games.items()
+    with at_terminal():
+        summarise(parse(Config, description=__doc__, args=args))
+
+
+def summarise(config: Config) -> None:
+    """Two figures and a table."""
+    games = dict(read_comparison(folder) for folder in config.folders)
+    config.out.mkdir(parents=True, exist_ok=True)
+    methods = [m for m in METHODS if any(m in found for found in games.values())]
+    panels = {
+        game: {m: (c.frames, smoothed(c.returns)) for m, c in found.items()}
+        for game, found in games.items()
+    }
+    plot_grid(panels, config.out / "learning_curves.png", styles=line_styles(methods))
+    weights = {
+        f"{game}: {method}": {
+            task: (c.frames, c.weights[:, :, 1 + i])
+            for i, task in enumerate(c.tasks[1:])
         }
-        plot_grid(
-            panels, config.out / "learning_curves.png", styles=line_styles(methods)
-        )
-        weights = {
-            f"{game}: {method}": {
-                task: (c.frames, c.weights[:, :, 1 + i])
-                for i, task in enumerate(c.tasks[1:])
-            }
-            for game, found in games.items()
-            for method, c in found.items()
-            if method.startswith("olaux")
+        for game, found in games.items()
+        for method, c in found.items()
+        if method.startswith("olaux")
+    }
+    if weights:
+        plot_grid(weights, config.out / "weights.png", ylabel="weight")
+    rows = [
+        {
+            "game": game,
+            "frames": short_number(int(c.frames[-1])),
+            "seeds": len(c.returns),
+            "method": method,
+            "final return": mean_std(final_returns(c), digits=2),
+            "mean over the run": mean_std(np.nanmean(c.returns, axis=1), digits=2),
         }
-        if weights:
-            plot_grid(weights, config.out / "weights.png", ylabel="weight")
-        rows = [
-            {
-                "game": game,
-                "frames": short_number(int(c.frames[-1])),
-                "seeds": len(c.returns),
-                "method": method,
-                "final return": mean_std(final_returns(c), digits=2),
-                "mean over the run": mean_std(np.nanmean(c.returns, axis=1), digits=2),
-            }
-            for game, found in games.items()
-            for method, c in found.items()
-        ]
-        (config.out / "a2c.md").write_text(table_markdown(rows) + "\n")
-        print(table_markdown(rows))
+        for game, found in games.items()
+        for method, c in found.items()
+    ]
+    write_text(config.out / "a2c.md", table_markdown(rows))
+    print(table_markdown(rows))
+    print(f"Written to {config.out}")
 
 
 if __name__ == "__main__":

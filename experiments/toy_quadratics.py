@@ -20,25 +20,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import _toy_claims as claims
-import _toy_figures as figures
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
+from _start import at_terminal, needs, quick_compilation
 
-import auxjax
-from auxjax.run import machine, parse, plain_errors, print_table, write_json
+with needs("vision", "plots"):
+    import _toy_claims as claims
+    import _toy_figures as figures
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+    from _output import choose_folder, tell, verdicts
+
+    import auxjax
+    from auxjax.run import machine, parse, write_json
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """The papers' problems in the plane, and whether what they say of them is so."""
 
-    out: Path = Path("runs/toy_quadratics")
-    """The folder for the figures and results.json."""
+    out: Path = Path("runs")
+    """The folder that runs are put in."""
+    name: str | None = None
+    """The run's folder in it; by default the next free one."""
     smoke: bool = False
-    """Fewer starting points and steps."""
+    """Few starting points and steps: all figures, no claim is checked."""
     seed: int = 0
     """Of the random starting points."""
     starts: int = 256
@@ -101,6 +107,8 @@ def of_field(main: Callable, field: Callable) -> Problem:
     """A loss and a vector field: the rules take stacked gradients `[T, 2]` as well."""
     return Problem(main, lambda x: jnp.stack([jax.grad(main)(x), field(x)]))
 
+
+SMOKE = {"starts": 16, "steps": 100, "long_steps": 200}
 
 L1, L3, L4 = bowl((0, 0)), bowl((1, 1)), bowl((2, 0.5))
 OLAUX_PROBLEM = of_losses(L1, bowl((0.5, 0.5)), lambda theta: -L1(theta))
@@ -230,29 +238,30 @@ def main(args: Sequence[str] | None = None, *, olaux: Any = None) -> None:
     Raises:
       SystemExit: a claim fails.
     """
-    config = parse(Config, args=args)
-    if config.smoke:
-        few = {"starts": 64, "long_steps": 10_000}
-        config = dataclasses.replace(config, **few)
-    rule = olaux or auxjax.olaux(
-        n=1, num_tasks=3, learning_rate=config.olaux_learning_rate
-    )
-    # In float64: V is as long as 1/‖θ‖, so that at ‖θ‖ < 1e-4 the rounding of float32
-    # turns the sign of ⟨∇L1, V⟩ and the unweighted gate lets V through.
-    with plain_errors(), jax.enable_x64(True):
-        config.out.mkdir(parents=True, exist_ok=True)
-        runs = measure(config, rule)
-        found = claims.check(runs, config.long_steps)
-        write_json(
-            config.out / "results.json",
-            {"config": config, "machine": machine(), "claims": found},
+    with at_terminal():
+        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
+        rule = olaux or auxjax.olaux(
+            n=1, num_tasks=3, learning_rate=config.olaux_learning_rate
         )
-        draw(runs, config.out)
-    print_table(found, "The papers' claims")
-    print(f"Figures and results.json: {config.out}")
-    failed = [row["claim"] for row in found if row["verdict"] == claims.FAILS]
+        # In float64: V is as long as 1/‖θ‖, so that at ‖θ‖ < 1e-4 the rounding of
+        # float32 turns the sign of ⟨∇L1, V⟩ and the unweighted gate lets V through.
+        with jax.enable_x64(True), quick_compilation(config.smoke):
+            failed = run(config, rule)
     if failed:
         sys.exit("Failed: " + "; ".join(failed))
+
+
+def run(config: Config, rule: Any) -> list[str]:
+    """Measures, writes, draws and prints; returns the claims that fail."""
+    folder = choose_folder(config, "toy_quadratics")
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = measure(config, rule)
+    found = verdicts(config, claims.check, runs, config.long_steps)
+    facts = {"config": config, "machine": machine(), "claims": found}
+    write_json(folder / "results.json", facts)
+    draw(runs, folder)
+    tell(config, {"The papers' claims": found} if found else {}, [], folder)
+    return [row["claim"] for row in found if row["verdict"] == claims.FAILS]
 
 
 if __name__ == "__main__":

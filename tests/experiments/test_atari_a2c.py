@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from auxjax.rl import A2CConfig
 from auxjax.run import last_checkpoint, read_metrics
 from auxjax.run._checkpoint import _read_arrays
 
@@ -22,6 +23,7 @@ TINY = [
     *("--env", "Probe-Action", "--aux", "inverse", "--num-envs", "2"),
     *("--rollout-length", "1", "--frames", "60", "--chunk", "5", "--horizon", "2"),
     *("--features", "8", "--hidden", "8", "--checkpoint-every", "2", "--quiet"),
+    *("--methods", "olaux", "--no-clip-at-zero"),
 ]
 
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
@@ -89,21 +91,24 @@ def whole(main, tmp_path_factory):
 
 
 def test_what_a_run_leaves(main, tmp_path, capsys):
-    main(["--smoke", "--env", "Probe-Image", "--aux", "flow", "--out", str(tmp_path)])
+    """The default: a baseline beside OL-AUX."""
+    words = ["--smoke", "--env", "Probe-Image", "--aux", "flow"]
+    main([*words, "--out", str(tmp_path)])
     said = capsys.readouterr()
     (folder,) = tmp_path.iterdir()
-    assert folder.name == "Probe-Image-olaux-smoke"
+    assert folder.name == "Probe-Image-none-olaux-smoke"
     figures = {"learning_curve.png", "weights.png"}
-    files = {"config.json", "metrics.jsonl", "results.json", "checkpoint"}
-    assert names_in(folder) == figures | files
+    assert names_in(folder) == figures | {"results.json", "none", "olaux"}
     for name in figures:
         assert_figure(folder / name)
-    config = json.loads((folder / "config.json").read_text())
+    run = folder / "olaux"
+    assert names_in(run) == {"config.json", "metrics.jsonl", "checkpoint"}
+    config = json.loads((run / "config.json").read_text())
     assert (config["env"], config["method"], config["aux"]) == (
         *("Probe-Image", "olaux"),
         ["flow"],
     )
-    rows = read_metrics(folder / "metrics.jsonl")
+    rows = read_metrics(run / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(200, 2001, 200))
     # 8 worlds × 25 steps a chunk, and an episode takes 20.
     assert sum(row["episodes"][0] for row in rows) == 8 * 250 // 20 - 4
@@ -111,16 +116,36 @@ def test_what_a_run_leaves(main, tmp_path, capsys):
     assert rows[-1]["weights"][0][0] == 1
     assert rows[-1]["weights"][0][1] != 1
     assert np.isfinite([row["losses"] for row in rows]).all()
-    assert last_checkpoint(folder / "checkpoint").name == "2000"
+    assert last_checkpoint(run / "checkpoint").name == "2000"
 
     assert "100%  2k/2k frames" in said.err
     assert "return=" in said.err
     assert " w=[" in said.err
     assert "Probe-Image, 2k frames, 1 seed" in said.out
-    assert "olaux" in said.out
-    (row,) = json.loads((folder / "results.json").read_text())["rows"]
-    assert row["method"] == "olaux"
-    assert float(row["final return"]) > 0
+    assert said.out.splitlines()[-1] == f"Written to {folder}"
+    found = json.loads((folder / "results.json").read_text())["rows"]
+    assert [row["method"] for row in found] == ["none", "olaux"]
+    assert all(float(row["final return"]) > 0 for row in found)
+
+
+def test_the_figure_shows_baseline_and_olaux_by_name(scripts, monkeypatch, tmp_path):
+    drawn = {}
+
+    def note(curves, path, **options):
+        drawn[path.name] = list(curves)
+
+    monkeypatch.setattr(scripts["report"], "plot_learning_curves", note)
+    config = scripts["main"].Config(env="Probe-Image")
+    curves = {m: curves_of(scripts, np.ones((1, 5))) for m in config.methods}
+    scripts["report"].compare(config, curves, tmp_path)
+    assert drawn == {"learning_curve.png": ["none", "olaux"]}
+
+
+def test_weights_stay_at_or_above_zero_by_default(scripts):
+    """Else a loss without a bound grows: see the experiment's README."""
+    main, run = scripts["main"], scripts["run"]
+    assert run.variants(main.Config())["olaux"].clip_at_zero
+    assert not A2CConfig().clip_at_zero  # the paper's
 
 
 def test_methods_side_by_side(main, whole, tmp_path, capsys):
@@ -245,17 +270,11 @@ def test_another_configuration(main, whole, capsys):
     assert "should be a new or empty folder. Found a run: pass --resume" in said
 
 
-def test_a_new_folder_for_every_run(scripts, tmp_path):
-    Config, choose = scripts["main"].Config, scripts["run"].choose_folder
-    config = Config(env="ALE/Pong-v5", methods=("none", "olaux"), out=tmp_path)
-    for name in ("ALE-Pong-v5-none-olaux", "ALE-Pong-v5-none-olaux-2"):
-        folder = choose(config)
-        assert folder == tmp_path / name
-        folder.mkdir()
-    resumed = Config(methods=config.methods, env=config.env, out=tmp_path, resume=True)
-    assert choose(resumed) == folder
-    home = Config(out=Path("~/auxjax-runs"), name="x")
-    assert choose(home) == Path.home() / "auxjax-runs" / "x"
+def test_the_default_name(scripts):
+    Config, name = scripts["main"].Config, scripts["run"].default_name
+    config = Config(env="ALE/Pong-v5", methods=("none", "olaux"))
+    assert name(config) == "ALE-Pong-v5-none-olaux"
+    assert name(Config(single_tasks=True)).endswith("-none-olaux-single-tasks")
 
 
 def test_a_folder_that_cannot_be_made(main, tmp_path, capsys):
@@ -281,6 +300,7 @@ def test_a_folder_that_cannot_be_made(main, tmp_path, capsys):
         (["--frames", "many"], "invalid literal for int() with base 10: 'many'"),
         (["--lerning-rate", "1"], "--learning-rate"),
         (["--method", "none"], "Unrecognized options"),
+        (["--smoke"], "`--frames --num-envs --rollout-length"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, list) else "",
 )
@@ -393,7 +413,8 @@ def test_no_episode_ended(scripts, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_atari_runs_its_seeds_one_after_another(main, tmp_path, capsys):
-    args = ["--env", "ALE/Pong-v5", "--smoke", "--num-envs", "2", "--seeds", "2"]
+    args = ["--env", "ALE/Pong-v5", "--num-envs", "2", "--seeds", "2"]
+    args += ["--frames", "2000", "--rollout-length", "5", "--features", "16"]
     args += ["--methods", "none", "--out", str(tmp_path), "--name", "run"]
     main(args)
     folder = tmp_path / "run"

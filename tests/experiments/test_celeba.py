@@ -363,20 +363,23 @@ def test_table_and_statements(module, results):
 @pytest.fixture(scope="module")
 def finished(script, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    script.main(["--smoke", "--quiet", "--out", str(out)])
+    words = ["--smoke", "--quiet", "--auxiliary", "autolambda-main"]
+    script.main([*words, "--out", str(out)])
     return out / "celeba-smoke"
 
 
 def test_smoke_leaves_tables_numbers_and_a_figure(finished):
     text = (finished / "celeba.md").read_text()
     assert "**An analogue of CelebA.**" in text
+    assert "the paper: Auto-λ alone" not in text  # no verdict from a smoke run
     found = json.loads((finished / "celeba.json").read_text())["results"]
     assert [(x["method"], x["primary"]) for x in found] == [
         ("equal", None),
         ("autolambda-main", "is 0"),
     ]
     assert all(x["seconds an epoch"] > 0 for x in found)
-    assert {"is 0", "is 6", "below 5"} <= set(found[1]["weights"])
+    assert len(found[1]["weights"]) == 4
+    assert "is 0" in found[1]["weights"]
     with Image.open(finished / "celeba.png") as image:
         assert image.size[0] > 800
         assert np.ptp(np.asarray(image.convert("L"))) > 150

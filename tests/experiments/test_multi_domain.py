@@ -380,6 +380,7 @@ def test_smoke_leaves_tables_numbers_and_a_figure(finished):
     text = (finished / "multi_domain.md").read_text()
     assert "**An analogue**" in text
     assert "paper, %" not in text
+    assert "seeds." not in text  # no verdict from a smoke run
     found = json.loads((finished / "multi_domain.json").read_text())
     assert np.shape(found["accuracies"]["single"]) == (2, 4)
     assert [*found["weights"]] == ["1 plain 0-4"]
@@ -466,13 +467,6 @@ def test_defaults_follow_the_source(script):
     assert (chosen.rate, chosen.travel) == (0.5, 3.0)
     assert script.choose_primaries(digits, 10) == (0, 2, 5, 7)
     assert script.choose_primaries(script.Config(primaries=(20, 1)), 20) == (19, 0)
-
-
-def test_smoke_leaves_what_the_command_line_says(script):
-    given = script.Config(smoke=True, epochs=7, eval_every=7)
-    config = dataclasses.replace(given, **script.unless_said(given, script.SMOKE))
-    assert (config.epochs, config.eval_every, config.seeds) == (7, 7, 2)
-    assert (config.source, config.shrink, config.network) == ("digits", 1, "cnn")
 
 
 def test_blocks_of_pixels_become_their_mean(domains):

@@ -10,6 +10,7 @@ from PIL import Image
 
 KEY = jax.random.key(0)
 
+NOTHING = "A smoke run: its numbers say nothing."
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
@@ -166,7 +167,9 @@ def runs(report, tasks):
 
 
 def said(report, runs, primaries=("digit",)):
-    return [row["verdict"] == report.HOLDS for row in report.verdicts(runs, primaries)]
+    return [
+        row["verdict"] == report.HOLDS for row in report.statements_of(runs, primaries)
+    ]
 
 
 RANKED = (1.0, 0.5, 0.6, 0.7, 0.3, 0.12)
@@ -192,7 +195,7 @@ def test_rankings_that_do_not_hold(report, runs, exact, wrong):
 
 def test_a_ranking_counts_its_seeds(report, runs):
     """Above by 0.38 in the one seed, below by 0.02 in the other: half is not most."""
-    (row, *_) = report.verdicts(
+    (row, *_) = report.statements_of(
         runs(RANKED, second=(1.0, 0.1, 0.6, 0.7, 0.3, 0.12)), ("digit",)
     )
     assert row["measured"] == "by 0.18 ± 0.28, in 1 of 2 seeds"
@@ -214,7 +217,7 @@ def test_differences_that_are_far_from_exact(report, runs):
 
 def test_with_all_tasks_primary(report, tasks, runs):
     primaries = tuple(tasks.CLASSES)
-    found = report.verdicts(runs(RANKED), primaries)
+    found = report.statements_of(runs(RANKED), primaries)
     assert found[0]["statement"] == "λ of every primary above the noise's"
     assert len(found) == 7
     assert said(report, runs(RANKED), primaries)[0]
@@ -251,10 +254,14 @@ def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     small = {"seeds": 2, "train_size": 33, "epochs": 6, "hidden": 4}
     monkeypatch.setattr(script, "SMOKE", small)
     monkeypatch.setattr(script, "UPDATES", 3)  # two epochs a chunk
+    assert len(script.methods(script.Config())) == 5
+    monkeypatch.setattr(script, "SMOKE_METHODS", [*script.methods(script.Config())])
     script.main(["--smoke", "--quiet", "--primary", "all"])
-    folder = tmp_path / "runs" / "noise_task-smoke"
+    folder = tmp_path / "runs" / "noise_task_all-smoke"
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
-    assert {path.suffix for path in folder.iterdir()} == {".md", ".json", ".png"}
+    kept = {f"method{i}.npz" for i in range(5)}
+    results = {f"noise_task_all.{suffix}" for suffix in ("md", "json", "png")}
+    assert {path.name for path in folder.iterdir()} == {"config.json"} | kept | results
     found = json.loads((folder / "noise_task_all.json").read_text())
     final = found["weights at the end"]
     assert final["equal"]["noise"] == [1, 1]
@@ -269,9 +276,21 @@ def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     assert np.abs(exact - 0.1).max() > 1
     assert 0 < np.abs(exact - difference).max() < 1
     assert len(found["test accuracy"]["equal"]["digit"]) == 2
-    assert "does not hold" in (text := (folder / "noise_task_all.md").read_text())
+    text = (folder / "noise_task_all.md").read_text("utf-8")
     assert "Auto-λ, exact" in text
-    assert "Test accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Test accuracy" in said
+    assert NOTHING in said
+    # No statement is judged by numbers like these.
+    assert "hold" not in said + text
+    assert found["statements"] == []
     with Image.open(folder / "noise_task_all.png") as image:
         assert image.format == "PNG"
         assert 1000 <= image.width <= 1600
+
+    # What is finished is not trained again, and the numbers are the same.
+    monkeypatch.setattr(script, "run", lambda *_: pytest.fail("trained"))
+    script.main(["--smoke", "--quiet", "--primary", "all", "--resume"])
+    again = json.loads((folder / "noise_task_all.json").read_text())
+    assert again["weights at the end"] == final
+    assert again["test accuracy"] == found["test accuracy"]

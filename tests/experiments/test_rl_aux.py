@@ -28,6 +28,7 @@ TINY = {
     "quiet": True,
 }
 
+NOTHING = "A smoke run: its numbers say nothing."
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
@@ -452,7 +453,10 @@ def test_a_smoke_run_leaves_everything_behind(script, tmp_path, capsys):
         assert row["seconds_an_epoch"] > 0
     for name in ("rl_aux.png", "labels.png"):
         assert (folder / name).stat().st_size > 5_000
-    assert "label use" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "label use" in said
+    assert NOTHING in said
+    assert "− single" not in said + text
     # Nothing is left to train: the same table again, but for the time.
     script.main([*words, "--resume", "--out", str(tmp_path)])
     again = json.loads((folder / "rl_aux.json").read_text())

@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,30 +30,41 @@ def verdicts(folder):
     return {row["claim"]: row["verdict"] for row in rows}
 
 
-def test_smoke_run_holds_every_claim_and_draws(tmp_path):
-    script = str(EXPERIMENTS / "toy_quadratics.py")
-    done = subprocess.run(
-        [sys.executable, script, "--smoke", "--out", str(tmp_path)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "disagrees" in done.stdout
-    found = list(verdicts(tmp_path).values())
+FEW = ["--starts", "64", "--long-steps", "10000"]
+FIGURES = ("olaux_figure2", "gcs_figure2", "gcs_figure8", "gcs_figure9")
+
+
+def test_every_claim_holds(toy, tmp_path, capsys):
+    toy.main([*FEW, "--out", str(tmp_path), "--name", "toy"])
+    said = capsys.readouterr().out
+    assert "disagrees" in said
+    assert said.splitlines()[-1] == f"Written to {tmp_path / 'toy'}"
+    found = list(verdicts(tmp_path / "toy").values())
     assert found.count("FAILS") == 0
     assert found.count("holds") > 20
     assert found.count("disagrees with the paper") > 0
-    for name in ("olaux_figure2", "gcs_figure2", "gcs_figure8", "gcs_figure9"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
 
 
-def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path):
+def test_a_smoke_run_draws_and_judges_nothing(toy, tmp_path, capsys):
+    """As little as this proves no claim: none is told, none can fail."""
+    toy.main(["--smoke", "--out", str(tmp_path)], olaux=auxjax.fixed([1, 1, 1]))
+    said = capsys.readouterr().out
+    assert "A smoke run: its numbers say nothing." in said
+    assert not any(word in said for word in ("holds", "FAILS", "disagrees"))
+    folder = tmp_path / "toy_quadratics-smoke"
+    assert verdicts(folder) == {}
+    for name in FIGURES:
+        assert (folder / f"{name}.png").stat().st_size > 10_000
+
+
+def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path, monkeypatch):
     """The exit code is that of an error, and the message names the claim."""
-    args = ["--smoke", "--out", str(tmp_path)]
+    monkeypatch.setattr(toy, "draw", lambda *_: None)
+    args = [*FEW, "--out", str(tmp_path), "--name", "toy"]
     with pytest.raises(SystemExit) as stopped:
         toy.main(args, olaux=auxjax.fixed([1, 1, 1]))
     assert "OL-AUX finds the main optimum from all four starts" in stopped.value.code
-    found = verdicts(tmp_path)
+    found = verdicts(tmp_path / "toy")
     failed = {name for name, verdict in found.items() if verdict == "FAILS"}
     assert len([name for name in failed if name.startswith("OL-AUX")]) == 3
     assert found["OL-AUX Fig. 2: fixed weights end in a sub-optimal point"] == "holds"

@@ -1,0 +1,307 @@
+"""What all scripts share: how they start, what they refuse, where they write."""
+
+import ast
+import contextlib
+import importlib
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+SCRIPTS = sorted(
+    path.stem for path in EXPERIMENTS.glob("*.py") if not path.stem.startswith("_")
+)
+RL = ("atari_a2c", "summarise_a2c")
+every_script = pytest.mark.parametrize("name", SCRIPTS)
+
+pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
+
+
+@pytest.fixture
+def start(experiments):
+    import _start
+
+    return _start
+
+
+@pytest.fixture
+def output(experiments):
+    import _output
+
+    return _output
+
+
+@contextlib.contextmanager
+def english_terminal():
+    """Stdout that has letters for English alone; yields what gives back its text."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+
+    def printed():
+        stream.flush()
+        return stream.buffer.getvalue().decode("ascii")
+
+    with contextlib.redirect_stdout(stream):
+        yield printed
+
+
+def refused(script, words, capsys):
+    """The exit code, and what was said on stderr without the boxes around it."""
+    with pytest.raises(SystemExit) as stopped:
+        script.main(words)
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return stopped.value.code, " ".join(said.replace("│", " ").split())
+
+
+# Packages.
+
+
+@every_script
+def test_without_its_packages_a_script_says_which_extra(name):
+    """Without site-packages there is not even JAX."""
+    done = subprocess.run(
+        [sys.executable, "-S", "-E", str(EXPERIMENTS / f"{name}.py"), "--help"],
+        capture_output=True,
+        text=True,
+    )
+    extras = "rl,plots" if name in RL else "vision,plots"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        rf"error: {name}\.py needs packages that this Python has not \(jax, optax, "
+        rf'.*matplotlib\)\. Install them: pip install -e "\.\[{extras}\]"'
+        r"(, or start it with \.venv/bin/python)?\n",
+        done.stderr,
+    )
+
+
+def test_one_package_is_enough_to_be_missed(start, monkeypatch, capsys):
+    known = start._is_there
+    monkeypatch.setattr(start, "_is_there", lambda name: name != "tyro" and known(name))
+    monkeypatch.setattr(sys, "argv", ["experiments/celeba.py"])
+    with pytest.raises(SystemExit) as stopped, start.needs("vision", "plots"):
+        raise AssertionError("imported")
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: celeba.py needs packages")
+    assert "has not (tyro). Install them: pip install -e" in said
+    assert start._is_there("orbax.checkpoint")
+    assert not start._is_there("nowhere.to.be.found")
+
+
+def test_the_extras_hold_what_is_looked_for(start):
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    dists = packages_distributions()
+    for extra, modules in start.PACKAGES.items():
+        wanted = table["optional-dependencies"][extra]
+        listed = {re.match(r"[\w.-]+", line)[0].lower() for line in wanted}
+        for module in modules:
+            found = {dist.lower() for dist in dists[module.partition(".")[0]]}
+            assert listed & found, (extra, module)
+
+
+# The terminal.
+
+
+@every_script
+def test_help_renders_on_any_terminal(name):
+    script = importlib.import_module(name)
+    with english_terminal() as printed:
+        with pytest.raises(SystemExit) as stopped:
+            script.main(["--help"])
+        said = printed()
+    assert stopped.value.code == 0
+    assert "usage:" in said
+    assert "--out" in said
+    assert ("--smoke" in said) == (name != "summarise_a2c")
+
+
+def test_results_are_written_before_they_are_printed():
+    """In the function that writes them, printing is what comes last."""
+    functions = [
+        node
+        for path in EXPERIMENTS.glob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    ]
+    writers = []
+    for function in functions:
+        calls = [
+            (node.lineno, node.func.id)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        ]
+        wrote = [line for line, called in calls if called in WRITING]
+        told = [line for line, called in calls if called in TELLING]
+        if wrote and told:
+            writers.append(function.name)
+            assert max(wrote) < min(told), function.name
+    assert len(writers) >= 10
+
+
+WRITING = ("write_json", "write_text", "draw", "plot_learning_curves", "_plot_weights")
+TELLING = ("print", "print_table", "tell")
+
+
+def test_a_terminal_without_letters_gets_a_table(start, output):
+    rows = [{"rule": "λ", "Δ_MTL, %": "1.0 ± 0.1"}]
+    with english_terminal() as printed:
+        with start.at_terminal():
+            config = SimpleNamespace(smoke=True)
+            output.tell(config, {"Mean ±": rows}, ["Δ"], "here")
+        said = printed()
+    assert "1.0 +/- 0.1" in said
+    assert "Delta" in said
+    assert said.splitlines()[-2:] == [output.NOTHING, "Written to here"]
+
+
+def test_files_are_utf_8_wherever_they_are_written():
+    for path in EXPERIMENTS.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                named = [word.arg for word in node.keywords]
+                if node.func.attr == "write_text":
+                    assert "encoding" in named, path
+                elif node.func.attr == "read_text":
+                    assert node.args or "encoding" in named, path
+
+
+# Small runs.
+
+OVERRIDDEN = {
+    "atari_a2c": "frames",
+    "celeba": "epochs",
+    "class_pairs": "per_class",
+    "compare_rules": "turns",
+    "dense_prediction": "train_size",
+    "meta_gradients": "sweep_tasks",
+    "multi_domain": "batch_size",
+    "noise_task": "hidden",
+    "rl_aux": "ppo_epochs",
+    "rotated_mnist": "seeds",
+    "toy_quadratics": "long_steps",
+}
+
+
+def test_every_script_has_a_small_run():
+    assert {*OVERRIDDEN, "summarise_a2c"} == set(SCRIPTS)
+
+
+@pytest.mark.parametrize(("name", "field"), OVERRIDDEN.items())
+def test_what_smoke_would_override_is_refused(
+    name, field, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    script = importlib.import_module(name)
+    assert field in script.SMOKE
+    option = "--" + field.replace("_", "-")
+    code, said = refused(script, ["--smoke", option, "12"], capsys)
+    assert code == 2
+    assert f"`{option}` should not stand beside `--smoke`, which sets it" in said
+    assert not any(tmp_path.iterdir())
+
+
+def test_choices_that_the_command_line_makes_stay(experiments):
+    from _output import unless_said
+
+    choices = {"source": "digits", "weight_travel": 1.0, "method": ("gcs",)}
+    assert unless_said(choices, []) == choices
+    words = ["--weight_travel=3", "--method", "source"]
+    assert unless_said(choices, words) == {"source": "digits"}
+
+
+def test_of_a_smoke_run_nothing_is_said(output):
+    config = SimpleNamespace(smoke=False)
+    assert output.verdicts(config, lambda *x: list(x), 1, 2) == [1, 2]
+    config = SimpleNamespace(smoke=True)
+    assert output.verdicts(config, lambda *x: list(x), 1, 2) == []
+
+
+# Folders.
+
+
+@every_script
+def test_nothing_is_written_beside_tracked_files(name):
+    """By default into `runs/`, which git ignores; with `--resume` where it is long."""
+    script = importlib.import_module(name)
+    fields = script.Config.__dataclass_fields__
+    assert Path(fields["out"].default).parts[0] == "runs"
+    assert "runs/" in (ROOT / ".gitignore").read_text().split()
+    assert ("resume" in fields) == (name not in ("summarise_a2c", "toy_quadratics"))
+
+
+def wanted(out, **more):
+    return SimpleNamespace(**({"out": out, "name": None, "smoke": False} | more))
+
+
+def test_folders_are_the_next_free_ones(output, tmp_path):
+    found = [output.choose_folder(wanted(tmp_path), "x").name for _ in range(3)]
+    assert found == ["x", "x-2", "x-3"]  # made at once: nobody else is given it
+    going_on = wanted(tmp_path, resume=True)
+    assert output.choose_folder(going_on, "x").name == "x-3"
+    assert output.choose_folder(going_on, "y").name == "y"
+    named = wanted(tmp_path, name="mine")
+    assert output.choose_folder(named, "x") == tmp_path / "mine"
+    home = wanted(Path("~/auxjax-runs"), name="x")
+    assert output.choose_folder(home, "x") == Path.home() / "auxjax-runs" / "x"
+
+
+def test_a_smoke_run_has_a_folder_of_its_own(output, tmp_path):
+    for name in (None, "x"):
+        config = wanted(tmp_path, name=name, smoke=True)
+        assert output.choose_folder(config, "x") == tmp_path / "x-smoke"
+
+
+# Ctrl-C.
+
+
+def test_ctrl_c_while_it_imports(start):
+    with pytest.raises(SystemExit) as stopped, start.needs("plots"):
+        raise KeyboardInterrupt
+    assert stopped.value.code == 130
+
+
+@pytest.mark.parametrize(
+    ("sign", "said"),
+    [("compiling", ""), ("/6k frames", "Stopped at step ")],
+    ids=["while it compiles", "while it runs"],
+)
+def test_ctrl_c_leaves_no_traceback(tmp_path, sign, said):
+    words = [
+        *("--env", "Probe-Action", "--aux", "inverse", "--methods", "olaux"),
+        *("--num-envs", "2", "--rollout-length", "1", "--frames", "6000"),
+        *("--chunk", "1", "--features", "8", "--hidden", "8", "--out", str(tmp_path)),
+    ]
+    running = subprocess.Popen(
+        [sys.executable, "-u", str(EXPERIMENTS / "atari_a2c.py"), *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        },
+    )
+    lines = []
+    for line in running.stderr:
+        lines.append(line)
+        if sign in line:
+            running.send_signal(signal.SIGINT)
+            break
+    lines += running.stderr.readlines()
+    running.stderr.close()
+    assert running.wait(timeout=300) == 130, "".join(lines)
+    text = "".join(lines)
+    assert "Traceback" not in text
+    assert "Error" not in text
+    assert said in text
