@@ -139,11 +139,9 @@ def scale_by_autolambda(
     ):
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         meta_losses = need_meta("scale_by_autolambda", params, meta_losses)
-        jac, present, drawn = draw(settings, state, jac, task_mask)
+        jac, who = draw(settings, state, jac, task_mask)
         del extra_args  # they are the trained optimizer's, not the lookahead's
-        ahead, state = learn(
-            settings, ahead_of, jac, present, drawn, state, params, meta_losses
-        )
+        ahead, state = learn(settings, ahead_of, jac, who, state, params, meta_losses)
         opt_state = unless_spoilt(ahead.opt_state, state.opt_state)
         state = state._replace(opt_state=opt_state)
         return jac.scale(state.weights).as_updates(), state
@@ -251,17 +249,9 @@ def autolambda(
         meta_losses = need_meta("autolambda", params, meta_losses)
         if num_tasks == 2 and not reuse_lookahead:
             jac = jac.materialize()  # two rows are less than what follows
-        jac, present, drawn = draw(settings, state, jac, task_mask)
+        jac, who = draw(settings, state, jac, task_mask)
         ahead, state = learn(
-            settings,
-            train,
-            jac,
-            present,
-            drawn,
-            state,
-            params,
-            meta_losses,
-            **extra_args,
+            settings, train, jac, who, state, params, meta_losses, **extra_args
         )
         if reuse_lookahead:
             return ahead.updates, state._replace(opt_state=ahead.opt_state)

@@ -147,14 +147,14 @@ def learn(
     settings: Settings,
     optimizer: optax.GradientTransformation,
     jac: Jacobian,
-    present: jax.Array,
-    drawn: jax.Array,
+    who: tuple[jax.Array, jax.Array],
     state: AutoLambdaState,
     params: Params,
     meta_losses: LossFn,
     **extra_args: Any,
 ) -> tuple[Lookahead, AutoLambdaState]:
     """The step looked at, and the state with the new λ; `opt_state` is as it was."""
+    present, drawn = who
     ahead = lookahead(  # Eq. 4
         jac, state.weights * drawn, optimizer, state.opt_state, params, **extra_args
     )
@@ -205,8 +205,8 @@ def _meta_loss(
 
 def draw(
     settings: Settings, state: AutoLambdaState, jac: Jacobian, task_mask: Any
-) -> tuple[Jacobian, jax.Array, jax.Array]:
-    """The rows of the tasks that are present; `[T]`: who that is, and who learns."""
+) -> tuple[Jacobian, tuple[jax.Array, jax.Array]]:
+    """The rows of the tasks that are present; who that is, and 1 or 0: who learns."""
     num_tasks, dtype = settings.num_tasks, state.weights.dtype
     drawn = jnp.ones(num_tasks, dtype)
     if settings.tasks_per_step < num_tasks:
@@ -215,8 +215,8 @@ def draw(
         drawn = (order < settings.tasks_per_step).astype(dtype)
     present = check_task_mask(task_mask, num_tasks)
     if present is None:
-        return jac, jnp.ones(num_tasks, bool), drawn
-    return jac.mask(present), present, drawn * present.astype(dtype)
+        return jac, (jnp.ones(num_tasks, bool), drawn)
+    return jac.mask(present), (present, drawn * present.astype(dtype))
 
 
 def unless_spoilt(new: Any, old: Any) -> Any:

@@ -164,25 +164,10 @@ def scale_by_auxilearn(
             state.network
         )
         before = (state.network, state.network_state)
-        if hidden:
-            after = _if_finite(_step(learn, slope, *before), before)
-        else:
-            among = counted.at[0].set(False)  # the main task's is 1
-            phi, network_state, _ = move(learn, slope, before[1], before[0], among)
-            after = (monotone(phi), network_state)
-        return *after, meta_gradient
+        return *_step(learn, slope, *before, counted), meta_gradient
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        counted,
-        losses=None,
-        meta_losses=None,
-        **extra_args,
-    ):
-        del extra_args
+    def update_fn(updates, state, params=None, *, counted, losses=None, **extra_args):
+        meta_losses = extra_args.get("meta_losses")
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         jac = need_losses_elsewhere("scale_by_auxilearn", jac)
         need_meta("scale_by_auxilearn", params, meta_losses)
@@ -252,15 +237,23 @@ def _inputs(losses: jax.Array, counted: jax.Array, dtype: Any) -> jax.Array:
     return jnp.where(counted, losses.astype(dtype), 0)
 
 
-def _step(learn: optax.GradientTransformation, slope: Any, network: Any, state: Any):
-    """φ and its optimizer's state, one step on."""
+def _step(
+    learn: optax.GradientTransformation,
+    slope: Any,
+    network: Any,
+    state: Any,
+    counted: jax.Array,
+) -> tuple[Any, Any]:
+    """φ and its optimizer's state, one step on; one that is not finite is not made."""
+    if isinstance(network, jax.Array):
+        among = counted.at[0].set(False)  # the main task's is 1
+        phi, state, _ = move(learn, slope, state, network, among)
+        return monotone(phi), state
     with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        step, state = learn.update(slope, state, network)
-    return monotone(optax.apply_updates(network, step)), state
-
-
-def _if_finite(after: Any, before: Any) -> Any:
-    """A step that is not finite is not made."""
-    finite = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(after)]
-    keep = jnp.all(jnp.stack(finite))
+        step, new_state = learn.update(slope, state, network)
+    after = (monotone(optax.apply_updates(network, step)), new_state)
+    keep = jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(after)])
+    )
+    before = (network, state)
     return jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)

@@ -148,16 +148,8 @@ def scale_by_auxinash(
         alpha = jnp.where(among, alpha, jnp.zeros_like(alpha))
         found = implicit_meta_gradient(jac, alpha, d, **implicit).astype(alpha.dtype)
         (slope,) = jax.vjp(bargain, powers)[1](found)
-        p = state.preference
-        finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
-        among = jnp.logical_and(among, finite)
-        moved, optimizer_state, _ = move(
-            learn, slope, state.optimizer_state, powers, among
-        )
-        least = jnp.asarray(min_preference).astype(p.dtype)
-        moved = _among(jnp.maximum(moved, least), among)
-        moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
-        return jnp.where(among, moved, p), optimizer_state, found
+        p, moments = _next_powers(learn, slope, state, powers, among, min_preference)
+        return p, moments, found
 
     def update_fn(
         updates,
@@ -269,6 +261,25 @@ def _check_preference(
         f"`preference` should be {num_tasks} numbers above 0, each at least "
         f"{least} of their sum. Found {preference}."
     )
+
+
+def _next_powers(
+    learn: optax.GradientTransformation,
+    slope: jax.Array,
+    state: AuxiNashState,
+    powers: jax.Array,
+    among: jax.Array,
+    min_preference: Number,
+) -> tuple[jax.Array, Any]:
+    """One step of the powers `among`, who keep what they have together."""
+    p = state.preference
+    finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
+    among = jnp.logical_and(among, finite)
+    moved, moments, _ = move(learn, slope, state.optimizer_state, powers, among)
+    least = jnp.asarray(min_preference).astype(p.dtype)
+    moved = _among(jnp.maximum(moved, least), among)
+    moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
+    return jnp.where(among, moved, p), moments
 
 
 def _among(p: jax.Array, present: jax.Array) -> jax.Array:

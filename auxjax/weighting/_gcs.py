@@ -152,27 +152,6 @@ def scale_by_gcs(
             steps=None if sign_is_enough else jnp.zeros(num_tasks, jnp.int32),
         )
 
-    def averages(state, found, squares, among):
-        """What is averaged, for the tasks `among` one step on, and the cosines."""
-        steps = state.steps + among.astype(jnp.int32)
-        decay = jnp.asarray(ema).astype(found.dtype)
-
-        def follow(old, new):
-            return jnp.where(among, decay * old + (1 - decay) * new, old)
-
-        debias = 1 - decay ** steps.astype(found.dtype)
-        debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
-        if squares is not None:
-            squares = follow(state.squares, squares)
-            found = cosine_of_squares(found, squares / debias)
-        average = follow(state.average, found)
-        return {
-            "average": average,
-            "cosines": average / debias,
-            "squares": squares,
-            "steps": steps,
-        }
-
     def update_fn(updates, state, params=None, *, counted, **extra_args):
         del extra_args
         jac = as_jacobian(updates, params, num_tasks=num_tasks)
@@ -194,7 +173,7 @@ def scale_by_gcs(
         among, broken = relative_to_main(counted, both)
         kept, gated = {}, found
         if not sign_is_enough:
-            kept = averages(state, found, squares, among)
+            kept = _averages(state, ema, found, squares, among)
             gated = kept["cosines"]
         gates = gcs_weights(
             gated, weighted=weighted, threshold=jnp.asarray(threshold).astype(dtype)
@@ -252,6 +231,30 @@ def gcs(
         key=key,
     )
     return optax.chain(rows, sum_tasks())
+
+
+def _averages(
+    state: GCSState, ema: Number, found: jax.Array, squares: Any, among: jax.Array
+) -> dict[str, Any]:
+    """What is averaged, for the tasks `among` one step on, and the cosines."""
+    steps = state.steps + among.astype(jnp.int32)
+    decay = jnp.asarray(ema).astype(found.dtype)
+
+    def follow(old, new):
+        return jnp.where(among, decay * old + (1 - decay) * new, old)
+
+    debias = 1 - decay ** steps.astype(found.dtype)
+    debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
+    if squares is not None:
+        squares = follow(state.squares, squares)
+        found = cosine_of_squares(found, squares / debias)
+    average = follow(state.average, found)
+    return {
+        "average": average,
+        "cosines": average / debias,
+        "squares": squares,
+        "steps": steps,
+    }
 
 
 def _check(threshold: Any, ema: Any, per_layer: bool, sketch: int | None) -> None:

@@ -128,16 +128,11 @@ def scale_by_olaux(
 
       The two forms of Δw are one: (base_lr · N) · mean = base_lr · sum.
     """
-    check_at_least("n", n, 1)
     check_num_tasks(num_tasks)
-    check_at_least("smoothing", smoothing, 1)
     check_finite(
         learning_rate=learning_rate, step_size=step_size, init_weight=init_weight
     )
-    if statistic not in ("n_step", "last_step"):
-        raise ValueError(
-            f'`statistic` should be "n_step" or "last_step". Found {statistic!r}.'
-        )
+    _check(n, smoothing, statistic)
 
     def init_fn(params):
         dtype = weight_dtype(params)
@@ -180,8 +175,8 @@ def scale_by_olaux(
             )
         among, broken = relative_to_main(counted, dots)
         is_last = jnp.logical_and(is_last, among)
-        total = dots
-        if statistic == "n_step":
+        total, sums = dots, statistic == "n_step"
+        if sums:
             total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
 
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
@@ -193,7 +188,7 @@ def scale_by_olaux(
         new_state = OLAuxState(
             count=state.count + 1,
             weights=jnp.where(is_last, moved, state.weights).at[0].set(1),
-            statistic=_unless(jnp.logical_or(is_last, statistic == "last_step"), total),
+            statistic=_unless(is_last, total) if sums else state.statistic,
             steps=_unless(is_last, steps),
             history=history,
             pushed=pushed,
@@ -249,6 +244,16 @@ def olaux(
         where=where,
     )
     return optax.chain(rows, sum_tasks())
+
+
+def _check(n: int, smoothing: int, statistic: str) -> None:
+    """What decides the program."""
+    check_at_least("n", n, 1)
+    check_at_least("smoothing", smoothing, 1)
+    if statistic not in ("n_step", "last_step"):
+        raise ValueError(
+            f'`statistic` should be "n_step" or "last_step". Found {statistic!r}.'
+        )
 
 
 def _unless(over: jax.Array, values: jax.Array) -> jax.Array:

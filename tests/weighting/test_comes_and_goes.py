@@ -209,6 +209,54 @@ def plain(state):
     return jax.tree.map(one, state)
 
 
+def test_the_rows_of_slgrad_are_masked_again():
+    """It makes a Jacobian of its own, which nobody behind it has to mask."""
+
+    def samples(p):
+        bad = jnp.sum(p) / 0.0 * jnp.zeros(2)
+        return [jnp.stack([p[0] ** 2, p[1]]), p * 3.0, bad]
+
+    losses = lambda p: tuple(jnp.mean(x) for x in samples(p))  # noqa: E731
+    tx, params = auxjax.scale_by_slgrad(3), jnp.ones(2)
+    rows, state = tx.update(
+        auxjax.task_jacobian(losses, params),
+        tx.init(params),
+        params,
+        sample_losses=samples,
+        meta_losses=losses,
+        task_mask=jnp.array([True, True, False]),
+    )
+    np.testing.assert_array_equal(rows.rows()[2], np.zeros(2))
+    assert np.all(np.isfinite(rows.rows()))
+    np.testing.assert_array_equal(rows.vjp(jnp.ones(3)), rows.rows().sum(0))
+    np.testing.assert_array_equal(state.nonfinite, [0, 0, 0])
+
+
+def test_a_lookahead_with_momentum_survives_a_bad_batch():
+    """Else every θ′ would be NaN from then on, and λ never move again."""
+
+    def losses(p, x):
+        return jnp.sum((p - x) ** 2), jnp.sum(jnp.abs(p - x)) * jnp.exp(x[0])
+
+    tx = auxjax.scale_by_autolambda(
+        optax.sgd(0.1, momentum=0.9), lambda_optimizer=optax.sgd(0.1)
+    )
+    meta = lambda p: losses(p, jnp.ones(2))  # noqa: E731
+
+    @jax.jit
+    def step(state, x):
+        jac = auxjax.task_jacobian(losses, ZERO, x)
+        return tx.update(jac, state, ZERO, meta_losses=meta)[1]
+
+    first = step(tx.init(ZERO), jnp.ones(2))
+    second = step(first, jnp.array([jnp.inf, 1.0]))
+    jax.tree.map(np.testing.assert_array_equal, second.opt_state, first.opt_state)
+    np.testing.assert_array_equal(second.weights, first.weights)
+    third = step(second, jnp.ones(2))
+    assert np.all(np.isfinite(third.weights))
+    assert np.any(third.weights != second.weights)
+
+
 def test_the_safety_net_takes_no_number_that_was_finite():
     """A rule that looks after nothing itself."""
     from typing import Any, NamedTuple
