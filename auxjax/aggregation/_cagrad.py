@@ -114,6 +114,8 @@ def cagrad_weights(
       g_w is 0, and no direction within reach gains more than 0 for all), d is the
       nearest such point to g₀. Without conflict or with a zero Gramian, all is well
       defined too: a zero Gramian gives 1/T.
+      ‖d − g₀‖ exceeds c‖g₀‖ by at most 1e-9 of ‖g₀‖ in float64, 2e-3 in float32 (some
+      thousand random problems, more tasks than dimensions included).
 
     Example:
       >>> import jax.numpy as jnp
