@@ -149,11 +149,10 @@ def scale_by_olaux(
     def update_fn(
         updates, state, params=None, *, counted, statistic_jacobian=None, **extra
     ):
+        del extra
         if statistic_jacobian is not None:
             _check_it_counts(statistic, smoothing)
-        jac = as_jacobian(
-            updates, params, num_tasks=num_tasks, losses=extra.get("losses")
-        )
+        jac = as_jacobian(updates, params, num_tasks=num_tasks)
         if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
             jac = jac.materialize()  # two rows are less than what follows
         history, pushed, dtype = state.history, state.pushed, state.weights.dtype
@@ -175,9 +174,8 @@ def scale_by_olaux(
             )
         among, broken = relative_to_main(counted, dots)
         is_last = jnp.logical_and(is_last, among)
-        total, sums = dots, statistic == "n_step"
-        if sums:
-            total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
+        sums = statistic == "n_step"  # else the statistic stays 0
+        total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
 
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(rate).astype(dtype) * jnp.asarray(step_size).astype(dtype)

@@ -209,6 +209,16 @@ def plain(state):
     return jax.tree.map(one, state)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_the_rows_of_an_absent_task_are_zero_for_whoever_comes_behind(bad):
+    mask, losses = jnp.array([True, False, True]), jnp.array([1.0, bad, 1.0])
+    for tx in (auxjax.scale_by_olaux(1, 3), auxjax.scale_by_dwa(3)):
+        rows, _ = tx.update(
+            ROWS.at[1].set(bad), tx.init(ZERO), ZERO, losses=losses, task_mask=mask
+        )
+        np.testing.assert_allclose(rows.rows(), ROWS.at[1].set(0.0), rtol=1e-6)
+
+
 def test_the_rows_of_slgrad_are_masked_again():
     """It makes a Jacobian of its own, which nobody behind it has to mask."""
 
