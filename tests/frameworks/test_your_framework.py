@@ -1,5 +1,6 @@
 """The page "Your framework": every step runs, every rule gets the true gradients."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,6 +112,33 @@ def test_a_step_with_every_rule(framework, monkeypatch, quick_compilation):
     both = (jax.tree.leaves(state[which]) for which in ("found", "expected"))
     for one, other in zip(*both, strict=True):  # rows, weights, moments and updates
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
+
+
+def test_a_callable_model_of_bools_is_a_mask():
+    key = jax.random.key(0)
+    layers = [eqx.nn.Linear(2, 2, use_bias=b, key=key) for b in (False, True)]
+    model = eqx.nn.Sequential([*layers, eqx.nn.Lambda(jnp.tanh)])
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def losses(params, x):
+        out = eqx.combine(params, static)(x)
+        return {"main": jnp.sum(out**2), "helper": jnp.sum(jnp.sin(out))}
+
+    x = jnp.array([0.3, -0.7])
+    jac = auxjax.task_jacobian(losses, params, x)
+    first = jax.tree.leaves(jac.rows())[0]
+    nothing = jax.tree.map(lambda _: False, params)
+    mask = eqx.tree_at(lambda m: m.layers[0].weight, nothing, True)
+    assert callable(mask)
+    expected = jnp.einsum("tij,sij->ts", first, first)
+    np.testing.assert_allclose(jac.gramian(mask), expected, rtol=1e-5)
+    np.testing.assert_allclose(jac.gramian_row(0, mask), expected[0], rtol=1e-5)
+    rule = auxjax.gcs(weighted=True, where=mask)
+    _, state = rule.update(jac, rule.init(params), params)
+    cosine = expected[0, 1] / jnp.sqrt(expected[0, 0] * expected[1, 1])
+    weight = optax.tree.get(state, "weights")[1]
+    np.testing.assert_allclose(weight, jnp.maximum(cosine, 0), rtol=1e-4)
+    assert 0.01 < abs(cosine) < 0.99
 
 
 def state_of(names):
