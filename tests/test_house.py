@@ -19,6 +19,7 @@ ROOMS = [
     "weighting",
     "auxiliary",
     "models",
+    "_numbers",
     "envs",
     "data",
     "supervised",

@@ -32,16 +32,17 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from auxjax._extras import require
+from auxjax._numbers import whole
 from auxjax._types import Array
 from auxjax.envs._adapt import check_name, lenient
-from auxjax.envs._protocol import Discrete, Timestep, VectorEnv, check_num_envs
+from auxjax.envs._protocol import Discrete, Timestep, VectorEnv
 from auxjax.envs._vector import episode_statistics
 
 FRAMES_PER_STEP = 4
@@ -91,11 +92,11 @@ def game_names() -> dict[str, str]:
 
 def from_ale(
     name: str,
-    num_envs: int,
+    num_envs: SupportsIndex,
     *,
     life_loss: bool = True,
     repeat_action_probability: float = 0.0,
-    max_frames: int = 108_000,
+    max_frames: SupportsIndex = 108_000,
     num_threads: int = 0,
 ) -> VectorEnv:
     """N games of Atari.
@@ -113,8 +114,8 @@ def from_ale(
 
     Raises:
         ImportError: If ale-py is not installed.
-        ValueError: If there is no such game, `num_envs` is below 1, or
-            `repeat_action_probability` is none; and from `reset` and `step`, where
+        ValueError: If there is no such game, `num_envs` or `max_frames` is below 1,
+            or `repeat_action_probability` is none; and from `reset` and `step`, where
             they are vmapped.
 
     References:
@@ -122,7 +123,8 @@ def from_ale(
         Machado et al., "Revisiting the Arcade Learning Environment",
         arXiv 1709.06009.
     """
-    check_num_envs(num_envs)
+    num_envs = whole("num_envs", num_envs)
+    max_frames = whole("max_frames", max_frames)
     check_name(name, known := game_names(), "`ALE/<Game>-v5`")
     if not 0 <= repeat_action_probability <= 1:
         raise ValueError(
@@ -138,9 +140,7 @@ def from_ale(
         repeat_action_probability=repeat_action_probability,
         num_threads=num_threads,
     )
-    with jax.ensure_compile_time_eval():  # the address, also while a program is traced
-        handle, ale_reset, ale_step = games.xla()
-    handle = np.asarray(handle)
+    handle, ale_reset, ale_step = _as_functions(games)
     unbatched = _refuse_vmap(name)
 
     def reset(key):
@@ -172,15 +172,9 @@ def from_ale(
         )
         if life_loss:
             terminated = terminated | lost
+        truncated, reward = truncated & ~terminated, jnp.clip(reward, -1.0, 1.0)
         timestep = Timestep(
-            observation=observation,
-            next_observation=observation,
-            reward=jnp.clip(reward, -1.0, 1.0),
-            terminated=terminated,
-            truncated=truncated & ~terminated,
-            valid=valid,
-            episode_return=ended[0],
-            episode_length=ended[1],
+            observation, observation, reward, terminated, truncated, valid, *ended
         )
         return AtariState(new_handle, over, info["lives"], *statistics), timestep
 
@@ -197,6 +191,13 @@ def from_ale(
         reset=reset,
         step=step,
     )
+
+
+def _as_functions(games: Any) -> tuple[np.ndarray, Any, Any]:
+    """The games' address, and ALE's own reset and step for JAX."""
+    with jax.ensure_compile_time_eval():  # known, also while a program is traced
+        handle, reset, step = games.xla()
+    return np.asarray(handle), reset, step
 
 
 def _keep(games: Any) -> None:

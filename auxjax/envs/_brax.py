@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import warnings
 from importlib.metadata import version
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 
 from auxjax._extras import require
+from auxjax._numbers import whole
 from auxjax.envs._adapt import check_name, lenient, strong
 from auxjax.envs._protocol import Box, Environment
 
@@ -41,7 +42,7 @@ _IN_WATER = ("brax/swimmer",)
 """Those that feel brax's fluid forces, which ask JAX for an argument it dropped."""
 
 
-def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
+def from_brax(name: str, *, max_steps: SupportsIndex = 1000) -> Environment:
     """One of brax's worlds, with brax's default physics for it.
 
     Args:
@@ -60,8 +61,7 @@ def from_brax(name: str, *, max_steps: int = 1000) -> Environment:
         Freeman et al., "Brax", arXiv 2106.13281.
     """
     check_name(name, BRAX)
-    if max_steps < 1:
-        raise ValueError(f"`max_steps` should be at least 1. Found {max_steps}.")
+    max_steps = whole("max_steps", max_steps)
     envs = require("brax.envs", "brax", f"`{name}`")
     with warnings.catch_warnings(), lenient():
         warnings.filterwarnings("ignore", "Brax System")  # recommends mjx, every time

@@ -117,13 +117,3 @@ class VectorEnv:
     resumable: bool
     reset: Callable[..., tuple[State, Array]]
     step: Callable[..., tuple[State, Timestep]]
-
-
-def check_num_envs(num_envs: int) -> None:
-    """Refuses an empty vector.
-
-    Raises:
-        ValueError: If there would be no world at all.
-    """
-    if num_envs < 1:
-        raise ValueError(f"`num_envs` should be at least 1. Found {num_envs}.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 from auxjax.envs._adapt import check_name
 from auxjax.envs._ale import from_ale, game_names
 from auxjax.envs._brax import BRAX, from_brax
@@ -26,7 +28,7 @@ def names() -> tuple[str, ...]:
     return (*MINATAR, *ALE, *BRAX, *PROBES)
 
 
-def make(name: str, num_envs: int) -> VectorEnv:
+def make(name: str, num_envs: SupportsIndex) -> VectorEnv:
     """N copies of the world of that name.
 
     Args:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 
+from auxjax._numbers import whole
 from auxjax._types import Array, Bool, Float, Int, PyTree
-from auxjax.envs._protocol import Environment, Timestep, VectorEnv, check_num_envs
+from auxjax.envs._protocol import Environment, Timestep, VectorEnv
 
 
 class VectorState(NamedTuple):
@@ -29,7 +30,7 @@ class VectorState(NamedTuple):
 
 
 def vectorise(
-    env: Environment, num_envs: int, *, cache_resets: bool = False
+    env: Environment, num_envs: SupportsIndex, *, cache_resets: bool = False
 ) -> VectorEnv:
     """N copies of `env` that start a new episode in the step that ended the old one.
 
@@ -60,7 +61,7 @@ def vectorise(
         >>> float(timestep.episode_return[0]), int(timestep.episode_length[0])
         (1.0, 2)
     """
-    check_num_envs(num_envs)
+    num_envs = whole("num_envs", num_envs)
 
     def begin(key):
         return jax.vmap(env.reset)(jax.random.split(key, num_envs))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
+
+from auxjax._numbers import whole
 from auxjax.envs import has_images
 
 AUXILIARY_TASKS = ("forward", "inverse", "egomotion", "autoencoder", "flow")
@@ -42,7 +45,8 @@ class A2CConfig:
       discount: γ.
       gae_lambda: λ of generalised advantage estimation; 1 gives n-step returns.
       normalize_advantage: standardise the advantages of each update, which keeps the
-        policy gradient's size near that of the balanced auxiliary gradients.
+        policy gradient's size near that of the balanced auxiliary gradients. A single
+        one (one step in one environment) stays as it is, for it would become 0.
       main_coef: c, factor of the whole actor-critic loss. Adam does not notice it when
         training on the main task alone; with auxiliary losses it sets the balance
         (the actor-critic loss has no logarithm to balance it by) and, times `beta`,
@@ -102,17 +106,10 @@ class A2CConfig:
             )
         sizes = ("num_envs", "rollout_length", "horizon", "features", "hidden")
         for name in (*sizes, "frames"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(
-                    f"`{name}` should be an integer. Found {getattr(self, name)!r}."
-                )
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` should be at least 1. Found {getattr(self, name)}."
-                )
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         for field in dataclasses.fields(A2CConfig):
             value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
+            if isinstance(value, float | np.floating) and not math.isfinite(value):
                 raise ValueError(f"`{field.name}` should be finite. Found {value}.")
         for name in ("discount", "gae_lambda"):
             if not 0.0 <= getattr(self, name) <= 1.0:

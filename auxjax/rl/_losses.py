@@ -12,7 +12,7 @@ from auxjax.models import embed_action
 from auxjax.rl._config import A2CConfig
 from auxjax.rl._networks import Networks, policy_of, value_of
 from auxjax.rl._policy import Policy
-from auxjax.rl._returns import advantages
+from auxjax.rl._returns import advantages, standardised
 from auxjax.rl._rollout import Rollout
 
 
@@ -88,7 +88,8 @@ def actor_critic_loss(
     )
     target = a_t + jax.lax.stop_gradient(v_tm1)
     if config.normalize_advantage:
-        a_t = _standardised(a_t, t.valid)
+        flat = standardised(a_t.reshape(-1), t.valid.reshape(-1))
+        a_t = flat.reshape(a_t.shape)
     distribution = policy_of(nets, params, latents.now)
     log_prob = policy.log_prob(distribution, rollout.action)
     each = (
@@ -98,14 +99,6 @@ def actor_critic_loss(
     )
     mean = auxiliary.masked_mean(each.reshape(-1), t.valid.reshape(-1))
     return config.main_coef * mean
-
-
-def _standardised(x: jax.Array, valid: jax.Array) -> jax.Array:
-    """`x` with mean 0 and standard deviation 1 over its valid entries."""
-    valid = valid.reshape(-1)
-    centred = x - auxiliary.masked_mean(x.reshape(-1), valid)
-    variance = auxiliary.masked_mean(jnp.square(centred).reshape(-1), valid)
-    return centred / (jnp.sqrt(variance) + 1e-8)
 
 
 def _next_values(nets, params, rollout: Rollout, latents: Latents) -> jax.Array:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 
+from auxjax._numbers import whole
 from auxjax.envs import Timestep, VectorEnv
 from auxjax.rl._gae import gae
 from auxjax.rl._ppo_config import PPOConfig
@@ -115,7 +116,7 @@ def make_ppo_train(
     env: VectorEnv,
     network: ActorCritic | None = None,
     *,
-    num_updates: int,
+    num_updates: SupportsIndex,
 ) -> Callable[[jax.Array], tuple[PPOState, PPOReport]]:
     """A whole run as one function of a key.
 
@@ -144,8 +145,7 @@ def make_ppo_train(
     References:
       Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347.
     """
-    if num_updates < 1:
-        raise ValueError(f"`num_updates` should be at least 1. Found {num_updates}.")
+    num_updates = whole("num_updates", num_updates)
     agent = make_ppo(config, env, network)
 
     def train(key):

@@ -7,6 +7,8 @@ import math
 
 import optax
 
+from auxjax._numbers import whole
+
 
 @dataclasses.dataclass(frozen=True)
 class PPOConfig:
@@ -27,7 +29,8 @@ class PPOConfig:
       entropy_coef: weight of the entropy bonus.
       value_coef: weight of the value loss, which is the mean of (target − V)².
       max_grad_norm: clip gradients to this global norm; None: don't.
-      normalize_advantage: standardise the advantages of each minibatch.
+      normalize_advantage: standardise the advantages of each minibatch; a single one,
+        as with `minibatch_size=1`, stays as it is, for it would become 0.
     """
 
     learning_rate: float = 3e-4
@@ -45,11 +48,7 @@ class PPOConfig:
     def __post_init__(self):
         """Refuses numbers that make no sense."""
         for name in ("rollout_length", "epochs", "minibatch_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int):
-                raise ValueError(f"`{name}` should be an integer. Found {value!r}.")
-            if value < 1:
-                raise ValueError(f"`{name}` should be at least 1. Found {value}.")
+            object.__setattr__(self, name, whole(name, getattr(self, name)))
         for name in ("entropy_coef", "value_coef"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

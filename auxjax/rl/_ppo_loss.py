@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Array, Bool, Float
+from auxjax._types import Array, Float
 from auxjax.auxiliary import masked_mean
 from auxjax.rl._ppo_config import PPOConfig
+from auxjax.rl._returns import standardised
 
 
 class PPOBatch(NamedTuple):
@@ -92,7 +93,7 @@ def ppo_loss(
     """
     advantage, valid = batch.advantage, batch.valid
     if config.normalize_advantage:
-        advantage = _standardised(advantage, valid)
+        advantage = standardised(advantage, valid)
     objective = clipped_objective(log_prob, batch.log_prob, advantage, clip=config.clip)
     log_ratio = log_prob - batch.log_prob
     outside = jnp.abs(jnp.expm1(log_ratio)) > config.clip
@@ -109,9 +110,3 @@ def ppo_loss(
         - config.entropy_coef * metrics.entropy
     )
     return loss, metrics
-
-
-def _standardised(x: Float[Array, " B"], valid: Bool[Array, " B"]) -> jax.Array:
-    """`x` with mean 0 and standard deviation 1 over its valid entries."""
-    centred = x - masked_mean(x, valid)
-    return centred / (jnp.sqrt(masked_mean(jnp.square(centred), valid)) + 1e-8)

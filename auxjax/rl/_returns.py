@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Bool, Float
+from auxjax.auxiliary import masked_mean
 
 
 def advantages(
@@ -55,3 +56,15 @@ def advantages(
         back, jnp.zeros_like(delta_t[0]), (delta_t, same_episode), reverse=True
     )
     return a_t
+
+
+def standardised(
+    advantage: Float[Array, " B"], valid: Bool[Array, " B"]
+) -> Float[Array, " B"]:
+    """Advantages with mean 0 and standard deviation 1 over the valid ones.
+
+    A single one stays as it is: standardised it would be 0, and teach nothing.
+    """
+    centred = advantage - masked_mean(advantage, valid)
+    deviation = jnp.sqrt(masked_mean(jnp.square(centred), valid))
+    return jnp.where(jnp.sum(valid) > 1, centred / (deviation + 1e-8), advantage)

@@ -8,7 +8,7 @@ from auxjax.run._checkpoint import last_checkpoint, restore, save
 from auxjax.run._cli import check_smoke, parse
 from auxjax.run._describe import machine
 from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading
-from auxjax.run._folder import RunFolder, open_run
+from auxjax.run._folder import RunFolder, new_folder, open_run
 from auxjax.run._json import write_json
 from auxjax.run._loop import first_non_finite, run_chunks
 from auxjax.run._metrics import MetricsWriter, read_metrics
@@ -36,6 +36,7 @@ __all__ = [
     "machine",
     "mean_and_std",
     "mean_std",
+    "new_folder",
     "open_run",
     "parse",
     "plain_errors",

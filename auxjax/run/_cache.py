@@ -18,15 +18,18 @@ def use_compilation_cache(path: str | Path | None = None) -> Path | None:
       path: the folder; by default `xla` in `AUXJAX_CACHE`, or in `~/.cache/auxjax`.
 
     Returns:
-      The folder, or None if it cannot be made: then nothing is cached.
+      The folder, or None if it cannot be made or written, or if there is no home
+      directory to make it in: then nothing is cached.
     """
     if jax.config.jax_compilation_cache_dir:
         return Path(jax.config.jax_compilation_cache_dir)
     root = os.environ.get("AUXJAX_CACHE", "~/.cache/auxjax")
-    folder = Path(path or Path(root) / "xla").expanduser()
     try:
+        folder = Path(path or Path(root) / "xla").expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter: nobody knows where home is
+        return None
+    if not os.access(folder, os.W_OK | os.X_OK):
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -3,31 +3,37 @@
 A state is saved as a flat list of arrays with a list of their paths, shapes and dtypes
 beside it. So no class has to be registered with Orbax, PRNG keys and empty arrays pass
 too, and a state that does not fit is told by the name of its first wrong leaf.
+
+The checksum of every file lies beside them. A checkpoint with a damaged file is refused
+with the file's name; one of a version that kept no checksums is restored unchecked.
 """
 
 from __future__ import annotations
 
+import operator
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
 from auxjax._extras import extra
 from auxjax._types import PyTree
+from auxjax.run._checksums import check, seal
 from auxjax.run._errors import RunError, writing
+from auxjax.run._json import to_json
 from auxjax.run._leaves import describe, from_host, mismatch, to_host
 
 _KEEP = 2
 _METADATA = 1 << 20  # bytes that Orbax's own files stay below
-_UNFINISHED = "*.orbax-checkpoint-tmp*"
+_UNFINISHED = ("*.orbax-checkpoint-tmp*", "*.unfinished")
 
 
 def save(
     folder: str | Path,
-    step: int,
+    step: SupportsIndex,
     state: PyTree,
     *,
     note: Mapping[str, Any] | None = None,
@@ -58,13 +64,13 @@ def save(
       ...     restore(folder, {"w": np.zeros(2), "count": 0})
       (100, {'count': 3, 'w': array([1., 1.])})
     """
-    folder = Path(folder).absolute()
+    folder, step = Path(folder).absolute(), operator.index(step)
     last = max(steps(folder), default=-1)
     if step <= last:
         raise ValueError(
             f"`step` should be above {last}, the last checkpoint's. Found {step}."
         )
-    meta = {"leaves": describe(state), "note": dict(note or {})}
+    meta = {"leaves": describe(state), "note": to_json(dict(note or {}))}
     arrays = to_host(state)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,11 +96,12 @@ def restore(folder: str | Path, like: PyTree) -> tuple[int, PyTree] | None:
 
     Raises:
       RunError: the checkpoint is of another structure, with the first leaf that
-        differs, or it cannot be read.
+        differs; or a file of it is damaged or cannot be read, with its name.
     """
     path = last_checkpoint(folder)
     if path is None:
         return None
+    _check(path)
     saved = _read_meta(path)["leaves"]
     wrong = mismatch(saved, like)
     if wrong:
@@ -105,7 +112,10 @@ def restore(folder: str | Path, like: PyTree) -> tuple[int, PyTree] | None:
 def read_note(folder: str | Path) -> dict[str, Any]:
     """The note saved with the last checkpoint; empty where no checkpoint is."""
     path = last_checkpoint(folder)
-    return {} if path is None else _read_meta(path)["note"]
+    if path is None:
+        return {}
+    _check(path, "meta/")
+    return _read_meta(path)["note"]
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
@@ -127,8 +137,9 @@ def steps(folder: str | Path) -> list[int]:
 
 def _sweep(folder: Path) -> None:
     """Removes what a killed or failed save left behind."""
-    for unfinished in folder.glob(_UNFINISHED):
-        shutil.rmtree(unfinished, ignore_errors=True)
+    for pattern in _UNFINISHED:
+        for unfinished in folder.glob(pattern):
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check_space(folder: Path, needed: int) -> None:
@@ -157,9 +168,12 @@ def _write(path: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> N
     parts = {"meta": ocp.args.JsonSave(meta)}
     if arrays:
         parts["arrays"] = ocp.args.PyTreeSave(arrays)
+    unfinished = path.with_name(f"{path.name}.unfinished")
     try:
         with checkpointer:
-            checkpointer.save(path, args=ocp.args.Composite(**parts))
+            checkpointer.save(unfinished, args=ocp.args.Composite(**parts))
+        seal(unfinished)
+        unfinished.rename(path)
     except (OSError, RuntimeError, ValueError) as error:
         # Orbax's storage may report a failed write by any of the three.
         _sweep(path.parent)
@@ -184,12 +198,18 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         return checkpointer.restore(path, args=wanted)["arrays"]
 
 
+def _check(path: Path, below: str = "") -> None:
+    """Raises where a file of the checkpoint is not what was saved."""
+    with _reading(path):
+        check(path, below)
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, KeyError, ValueError) as error:
         raise RunError(
-            f"`{path}` should be a whole checkpoint. Found: {error}. Remove it to go "
+            f"`{path}` should be a whole checkpoint. Found: {error} Remove it to go "
             "on from the one before."
         ) from error

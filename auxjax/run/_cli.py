@@ -10,6 +10,7 @@ from typing import Any
 from auxjax._extras import extra
 from auxjax.run._describe import first_commit
 from auxjax.run._errors import RunError, plain_errors
+from auxjax.run._terminal import plain_text
 
 
 def parse(
@@ -53,6 +54,7 @@ def parse(
             "`config` should be a dataclass or an instance of one. "
             f"Found {type(config).__name__}."
         )
+    plain_text()  # for the help, and for all that the program prints
     first_commit()  # before anything is run, and perhaps changed meanwhile
     with extra("rl", "`parse`"):
         import tyro

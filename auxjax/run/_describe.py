@@ -41,7 +41,7 @@ def machine() -> dict[str, str | int]:
 
 def _cpu_model() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
     names = [line.partition(":")[2] for line in lines if line.startswith("model name")]

@@ -7,6 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import jax
+
+from auxjax.run._terminal import plain_text
+
+STOPPED = 130
+"""The exit code that a shell reports for a program ended by Ctrl-C."""
+
 
 class RunError(ValueError):
     """The folder, the disk or the checkpoint is not what the run needs.
@@ -42,17 +49,29 @@ def plain_errors() -> Iterator[None]:
     """Ends the program with one line on stderr where a `RunError` would escape.
 
     For the `main` of a script: exit code 2 for a `RunError` (the user can mend the
-    command), 1 for a `NonFiniteLoss`. Every other exception keeps its traceback.
+    command), 1 for a `NonFiniteLoss`, 130 for Ctrl-C. Every other exception keeps its
+    traceback.
 
     Example:
       >>> with plain_errors():
       ...     losses = [0.5, 0.25]
     """
+    plain_text()
     try:
         yield
+    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
+        if not was_interrupted(error):
+            raise
+        print("Stopped.", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
     except (RunError, NonFiniteLoss) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, RunError) else 1) from error
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, or what JAX makes of one that a host callback heard."""
+    return isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from typing import Any
 
 from auxjax.run._errors import RunError, writing
 from auxjax.run._json import to_json, write_json
+from auxjax.run._lock import LOCK, hold
 
 _ABSENT = "nothing"
 
@@ -52,7 +55,10 @@ def open_run(
     resume: bool = False,
     may_differ: Sequence[str] = (),
 ) -> RunFolder:
-    """Makes the folder of a run, or finds it again.
+    """Makes the folder of a run, or finds it again, and keeps other processes out.
+
+    The folder belongs to this process until it ends, in whatever way: a second process
+    would write into the same metrics and checkpoints.
 
     Args:
       path: the folder; parents are made as needed.
@@ -66,8 +72,9 @@ def open_run(
       The folder, with `config.json` written.
 
     Raises:
-      RunError: a run is there and `resume` is off; it had another configuration; the
-        folder holds something else; or it cannot be written.
+      RunError: a run is there and `resume` is off; it had another configuration;
+        another process is at work in it; the folder holds something else; or it cannot
+        be written.
 
     Example:
       >>> import tempfile
@@ -82,10 +89,11 @@ def open_run(
         "seed": 0
       }
     """
-    run = RunFolder(Path(path).expanduser())
+    run = RunFolder(_at_home(path))
     with writing(run.path):
         run.path.mkdir(parents=True, exist_ok=True)
-        found = sorted(item.name for item in run.path.iterdir())
+        hold(run.path)
+        found = sorted(item.name for item in run.path.iterdir() if item.name != LOCK)
     if found and not resume:
         kind = "a run" if run.config.exists() else _few(found)
         raise RunError(
@@ -105,10 +113,50 @@ def open_run(
     return run
 
 
+def new_folder(path: str | Path) -> Path:
+    """Makes a folder that nobody else has: the one named, or the next free name.
+
+    Two programs that start together under one name each get their own.
+
+    Args:
+      path: the first choice; parents are made as needed.
+
+    Returns:
+      The folder, empty: `path`, or `path-2`, `path-3`, ….
+
+    Raises:
+      RunError: it cannot be made.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as parent:
+      ...     [new_folder(f"{parent}/digits").name for _ in range(3)]
+      ['digits', 'digits-2', 'digits-3']
+    """
+    first = _at_home(path)
+    with writing(first):
+        first.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        with writing(folder), contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def _at_home(path: str | Path) -> Path:
+    """The path with its `~` spelled out."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise RunError(
+            f"`{path}` should be a folder that can be found. Found no home directory."
+        ) from error
+
+
 def _check_same(run: RunFolder, expected: Any, may_differ: Sequence[str]) -> None:
     """Raises unless the folder's configuration is the expected one."""
     try:
-        found = json.loads(run.config.read_text())
+        found = json.loads(run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"`{run.config}` should be a readable JSON file. Found: {error}."

@@ -6,31 +6,30 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import jax
 import numpy as np
 
+from auxjax._numbers import whole
 from auxjax._types import PyTree
 from auxjax.run._checkpoint import last_checkpoint, read_note, restore, save
-from auxjax.run._errors import NonFiniteLoss
+from auxjax.run._errors import STOPPED, NonFiniteLoss, was_interrupted
 from auxjax.run._folder import RunFolder
 from auxjax.run._leaves import without_weak_types
-from auxjax.run._metrics import MetricsWriter
+from auxjax.run._metrics import MetricsWriter, mend_metrics
 from auxjax.run._progress import Progress
-
-_STOPPED = 130  # what a shell reports for a program ended by Ctrl-C
 
 
 def run_chunks(
     *,
     state: PyTree,
     advance: Callable[[PyTree], tuple[PyTree, PyTree]],
-    num_chunks: int,
+    num_chunks: SupportsIndex,
     folder: RunFolder,
     step_of: Callable[[PyTree], Any],
     report: Callable[[PyTree, int], tuple[Sequence[Mapping[str, Any]], str]],
-    checkpoint_every: int = 1,
+    checkpoint_every: SupportsIndex = 1,
     check: Callable[[PyTree], tuple[int, str, float] | None] | None = None,
     description: str = "training",
     unit: str = "steps",
@@ -71,15 +70,16 @@ def run_chunks(
         may have other runs to make. The chunk was finished and saved; a second Ctrl-C
         stops at once, at the checkpoint before.
     """
-    _check_at_least_one(num_chunks=num_chunks, checkpoint_every=checkpoint_every)
-    state, chunk, start = _begin(state, folder, num_chunks)
+    num_chunks = whole("num_chunks", num_chunks)
+    checkpoint_every = whole("checkpoint_every", checkpoint_every)
+    state, chunk, start, last_rows = _begin(state, folder, num_chunks)
+    mend_metrics(folder.metrics, start, last_rows)
     try:
         with (
             MetricsWriter(folder.metrics) as metrics,
             Progress(description, done=max(start, 0), unit=unit, quiet=quiet) as bar,
             _StopSignals() as signals,
         ):
-            metrics.truncate_after(start)
             stopping = False
             while chunk < num_chunks and not stopping:
                 before = int(step_of(state))
@@ -100,8 +100,12 @@ def run_chunks(
                 )
                 stopping = signals.asked
                 if stopping or chunk == num_chunks or chunk % checkpoint_every == 0:
-                    save(folder.checkpoint, done, state, note={"chunk": chunk})
-    except KeyboardInterrupt:
+                    # With the rows, should the disk lose them where it keeps the state.
+                    note = {"chunk": chunk, "rows": metrics.take_last()}
+                    save(folder.checkpoint, done, state, note=note)
+    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
+        if not was_interrupted(error):
+            raise
         stopping = True
     if stopping:
         _leave(folder)
@@ -136,28 +140,26 @@ def first_non_finite(
     return int(np.asarray(steps)[row]), names[task], float(losses[seed, row, task])
 
 
-def _check_at_least_one(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ValueError(f"`{name}` should be at least 1. Found {value}.")
-
-
 def _begin(
     state: PyTree, folder: RunFolder, num_chunks: int
-) -> tuple[PyTree, int, int]:
-    """The state, the chunks done and the step so far; -1 where nothing was saved."""
+) -> tuple[PyTree, int, int, list[str]]:
+    """The state, the chunks done, the step so far and the rows written last.
+
+    The step is -1 where nothing was saved.
+    """
     state = without_weak_types(state)
     found = restore(folder.checkpoint, state)
     if found is None:
-        return state, 0, -1
-    chunk = read_note(folder.checkpoint)["chunk"]
+        return state, 0, -1, []
+    note = read_note(folder.checkpoint)
+    chunk = note["chunk"]
     if chunk > num_chunks:
         raise ValueError(
             f"`num_chunks` should be at least {chunk}, what the run in "
             f"`{folder.path}` has done. Found {num_chunks}."
         )
     step, state = found
-    return state, chunk, step
+    return state, chunk, step, note.get("rows", [])  # earlier versions kept none
 
 
 def _write_rows(
@@ -178,7 +180,7 @@ def _leave(folder: RunFolder) -> None:
     last = last_checkpoint(folder.checkpoint)
     where = "before the first checkpoint" if last is None else f"at step {last.name}"
     print(f"Stopped {where}; resume with --resume ({folder.path}).", file=sys.stderr)
-    raise SystemExit(_STOPPED)
+    raise SystemExit(STOPPED)
 
 
 class _StopSignals:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from auxjax.run._errors import RunError, writing
 from auxjax.run._json import from_json, replace_file, to_json
+
+_REMEMBERED = 256  # lines that a checkpoint keeps a copy of, at most
 
 
 class MetricsWriter:
@@ -37,6 +40,7 @@ class MetricsWriter:
         if self._path.is_file():
             self._keep(lambda row: True)
         self._open()
+        self._last: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends one row.
@@ -55,6 +59,20 @@ class MetricsWriter:
         line = json.dumps(plain, allow_nan=False) + "\n"
         with writing(self._path):
             _append(self._file, line.encode())
+        self._last.append((step, line))
+
+    def take_last(self) -> list[str]:
+        """The last lines written since this was last asked, of whole steps.
+
+        All that was written is on the disk, too, when it returns.
+        """
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+        last = list(self._last)
+        if len(last) == _REMEMBERED:  # of the first step, some lines may be forgotten
+            last = [row for row in last if row[0] > last[0][0]]
+        self._last.clear()
+        return [line for _, line in last]
 
     def truncate_after(self, step: int) -> None:
         """Drops the rows beyond `step`, and a last line that was cut short.
@@ -87,6 +105,39 @@ class MetricsWriter:
         kept = [line for line in lines if wanted(_row(self._path, line))]
         if len(b"".join(kept)) != len(content):
             replace_file(self._path, b"".join(kept))
+
+
+def mend_metrics(path: Path, step: int, last: Sequence[str]) -> None:
+    """Brings the file to what it was when the checkpoint of `step` was saved.
+
+    Rows beyond `step` go: the run will write them again. The lines in `last`, which the
+    checkpoint has kept, are written again where the disk lost or damaged them.
+
+    Args:
+      path: the metrics; they need not exist.
+      step: of the checkpoint; -1 if there is none.
+      last: what `take_last` gave before it.
+
+    Raises:
+      RunError: a line before `last` is no JSON object; or the file cannot be written.
+    """
+    content = path.read_bytes() if path.is_file() else b""
+    begin = json.loads(last[0])["step"] if last else step + 1
+    lines = _whole_lines(content)
+    while last and lines and not _is_before(begin, lines[-1]):
+        lines.pop()
+    kept = [line for line in lines if _row(path, line)["step"] < begin]
+    mended = b"".join(kept) + "".join(last).encode()
+    if mended != content:
+        replace_file(path, mended)
+
+
+def _is_before(step: int, line: bytes) -> bool:
+    """Whether it is a whole row of an earlier step."""
+    try:
+        return json.loads(line)["step"] < step
+    except (ValueError, TypeError, KeyError):
+        return False
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

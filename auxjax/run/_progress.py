@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auxjax._extras import extra
+from auxjax.run._terminal import plain_text
 
 _LINE_EVERY = 10.0  # seconds between lines where no terminal is ...
 _LINES = 10  # ... unless a tenth of the work is done sooner
@@ -141,6 +142,7 @@ def _clock_time(seconds: float | int) -> str:
 
 
 def _stderr() -> Any:
+    plain_text()
     with extra("rl", "`Progress`"):
         from rich.console import Console
     # No width where no terminal is: a log is not wrapped.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from auxjax._extras import extra
+from auxjax.run._terminal import plain_text
 
 
 def mean_and_std(values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +101,7 @@ def print_table(
         from rich.table import Table
         from rich.text import Text
 
+    plain_text()
     columns, cells = _cells(rows, missing)
     table = Table(title=Text(title) if title else None)
     for place, column in enumerate(columns):

@@ -1,4 +1,5 @@
 import jax
+import jaxtyping
 import pytest
 
 from auxjax.rl import A2CConfig
@@ -13,6 +14,14 @@ def tiny():
         return A2CConfig(**{"env": "Probe-Image", **sizes, **changes})
 
     return make
+
+
+@pytest.fixture
+def unchecked_types():
+    """As users have it: nothing but the configuration itself looks at its fields."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from auxjax.rl import AUXILIARY_TASKS, METHODS, A2CConfig, make_agent, make_train
@@ -65,3 +66,15 @@ def test_by_default_a_world_gets_every_task_that_it_can_have():
     assert A2CConfig(env="Probe-Image").aux == AUXILIARY_TASKS
     for env in ("brax/ant", "Probe-Action"):
         assert A2CConfig(env=env).aux == ("forward", "inverse", "autoencoder")
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_numbers_of_numpy_are_numbers():
+    sizes = {"num_envs": 2, "rollout_length": 4, "frames": 16, "horizon": 3}
+    config = A2CConfig(**{name: np.int64(x) for name, x in sizes.items()})
+    assert config == A2CConfig(**sizes)
+    assert all(type(getattr(config, name)) is int for name in sizes)
+    with pytest.raises(ValueError, match=r"`frames` should be an integer. Found '1e6'"):
+        A2CConfig(frames="1e6")
+    with pytest.raises(ValueError, match=r"`main_coef` should be finite. Found inf"):
+        A2CConfig(main_coef=np.float32("inf"))

@@ -167,37 +167,90 @@ CONFIG = PPOConfig(
 )
 
 
-def learn(name, observations, updates=60):
-    """V and π of some observations, and the mean return at the end."""
+SEEDS = 4  # each of them has to learn it
+
+
+def learn(name, observations, updates=60, **changes):
+    """V and π of some observations, and the mean return at the end; a row a seed."""
+    config = dataclasses.replace(CONFIG, **changes)
     env = make(name, 16)
-    agent = make_ppo(CONFIG, env)
-    train = make_ppo_train(CONFIG, env, num_updates=updates)
-    state, report = jax.jit(train)(jax.random.key(0))
-    assert report.episodes.shape == (updates,)
+    agent = make_ppo(config, env)
+    train = jax.jit(jax.vmap(make_ppo_train(config, env, num_updates=updates)))
+    state, report = train(jax.random.split(jax.random.key(0), SEEDS))
+    assert report.episodes.shape == (SEEDS, updates)
     seen = jnp.asarray(observations, jnp.float32)[:, None]
-    params = state.learner.params
-    (logits, values), _ = agent.network.apply(params, None, seen, False)
-    mean = float(report.return_sum[-5:].sum()) / int(report.episodes[-5:].sum())
-    return mean, np.asarray(values), np.asarray(jax.nn.softmax(logits))
+
+    def look(params):
+        (logits, values), _ = agent.network.apply(params, None, seen, False)
+        return values, jax.nn.softmax(logits)
+
+    values, pi = jax.device_get(jax.vmap(look)(state.learner.params))
+    ended = report.episodes[:, -5:].sum(1).astype(jnp.float32)
+    return np.asarray(report.return_sum[:, -5:].sum(1) / ended), values, pi
 
 
 def test_an_action_that_pays_where_it_is_seen_to():
     mean, values, pi = learn("Probe-ObservationAction", [-1.0, 1.0])
-    assert mean > 0.9
-    assert pi[0, 0] > 0.95
-    assert pi[1, 1] > 0.95
-    np.testing.assert_allclose(values, [1.0, 1.0], atol=0.15)
+    assert (mean > 0.9).all()
+    assert (pi[:, 0, 0] > 0.95).all()
+    assert (pi[:, 1, 1] > 0.95).all()
+    np.testing.assert_allclose(values, [[1.0, 1.0]] * SEEDS, atol=0.15)
 
 
 def test_a_reward_to_come():
-    _, values, _ = learn("Probe-DiscountedValue", [0.0, 1.0])
-    np.testing.assert_allclose(values, [0.9, 1.0], atol=0.05)
+    # Nothing that is done matters: standardised, the advantages would be noise alone.
+    _, values, _ = learn("Probe-DiscountedValue", [0.0, 1.0], normalize_advantage=False)
+    np.testing.assert_allclose(values, [[0.9, 1.0]] * SEEDS, atol=0.01)
 
 
 def test_a_cut_is_not_an_end():
     """V = 1 / (1 − γ); were a cut an end it would be 5.7 at most."""
     _, values, _ = learn("Probe-Truncation", [0.0], updates=150)
-    np.testing.assert_allclose(values, [10.0], atol=0.5)
+    np.testing.assert_allclose(values, [[10.0]] * SEEDS, atol=0.5)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_minibatch_of_one_sample_teaches(size):
+    """Five samples: in fours, the last one is alone."""
+    config = PPOConfig(
+        rollout_length=5, epochs=1, minibatch_size=size, value_coef=0.0,
+        learning_rate=0.1,
+    )  # fmt: skip
+    batch = PPOBatch(
+        observation=jnp.ones((5, 1)),
+        action=jnp.ones(5, jnp.int32),
+        log_prob=jnp.full(5, jnp.log(0.5)),
+        # In fours, all that is learnt is in the one that is left.
+        advantage=jnp.full(5, 3.0),
+        target=jnp.zeros(5),
+        valid=jnp.ones(5, bool),
+    )
+    network = actor_critic(make("Probe-Action", 1))
+    learner = init_learner(config, network, batch.observation, jax.random.key(0))
+    learner = jax.tree.map(jnp.asarray, learner)
+    after, _ = make_ppo_update(config, network)(learner, batch, jax.random.key(1))
+
+    def preference(learner):
+        apply = network.apply(learner.params, None, batch.observation[:1], False)
+        return apply[0][0][0, 1] - apply[0][0][0, 0]
+
+    # Towards the action that paid.
+    assert preference(after) - preference(learner) > 0.05
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_numbers_of_numpy_are_numbers():
+    sizes = {"rollout_length": 4, "epochs": 2, "minibatch_size": 8}
+    config = PPOConfig(**{k: np.int64(v) for k, v in sizes.items()})
+    assert config == PPOConfig(**sizes)
+    assert all(type(getattr(config, name)) is int for name in sizes)
+    agent = make_ppo_train(
+        config, make("Probe-Action", np.int64(2)), num_updates=np.int32(3)
+    )
+    report = jax.eval_shape(agent, jax.random.key(0))[1]
+    assert report.episodes.shape == (3,)
+    with pytest.raises(ValueError, match=r"`epochs` should be an integer\. Found 2\.0"):
+        PPOConfig(epochs=2.0)
 
 
 def bits(tree):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from auxjax.rl import advantages
+from auxjax.rl._returns import standardised
 
 
 def by_hand(r, v, v_next, terminated, truncated, discount, gae_lambda):
@@ -78,3 +79,17 @@ def test_lambda_one_gives_n_step_returns():
     a = advantages(rewards, values, after, no, no, discount=0.5, gae_lambda=1.0)
     # 1 + 2/2 + 3/4 + 10/8, 2 + 3/2 + 10/4, 3 + 10/2
     np.testing.assert_allclose((a + values)[:, 0], [4.0, 6.0, 8.0], rtol=1e-6)
+
+
+def test_standardised_over_what_is_valid():
+    advantage = jnp.array([3.0, 1.0, 99.0, 5.0])
+    found = standardised(advantage, jnp.array([True, True, False, True]))
+    expected = (advantage - 3.0) / np.sqrt(8 / 3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_single_advantage_stays_as_it_is(count):
+    advantage = jnp.array([0.25, -2.0, 7.0])[:count]
+    valid = jnp.arange(count) == 0
+    np.testing.assert_array_equal(standardised(advantage, valid), advantage)

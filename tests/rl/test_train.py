@@ -108,3 +108,16 @@ def test_a_game_of_atari(tiny):
     assert metrics.losses.shape == (2, 6)
     assert np.isfinite(metrics.losses).all()
     assert np.isfinite(metrics.weights).all()
+
+
+def test_one_step_of_one_world_teaches(tiny):
+    """Its advantage stays as it is: standardised, a single one is 0."""
+    config = tiny(
+        env="Probe-Action", method="none", num_envs=1, rollout_length=1,
+        value_coef=0.0, entropy_coef=0.0,
+    )  # fmt: skip
+    assert config.normalize_advantage
+    agent = make_agent(config)
+    before = agent.init(jax.random.key(0))
+    after, _ = agent.update(before)
+    assert bits(after.params["policy"]) != bits(before.params["policy"])

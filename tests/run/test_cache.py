@@ -3,6 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from auxjax import run
 
 SCRIPT = """
 import jax, jax.numpy as jnp
@@ -38,3 +44,30 @@ def test_a_folder_set_before_stays(tmp_path):
 def test_a_folder_that_cannot_be_made_means_no_cache(tmp_path):
     (tmp_path / "file").write_text("")
     assert _run(tmp_path / "file") == "None"
+
+
+@pytest.fixture
+def no_cache():
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_without_a_home_there_is_no_cache(no_cache, monkeypatch):
+    monkeypatch.delenv("AUXJAX_CACHE", raising=False)
+
+    def nobody(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    assert run.use_compilation_cache() is None
+    with pytest.raises(run.RunError, match=r"`~/runs` should be a folder.*no home"):
+        run.open_run("~/runs", {"seed": 0})
+
+
+def test_a_folder_that_cannot_be_written_means_no_cache(
+    no_cache, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert run.use_compilation_cache(tmp_path / "xla") is None

@@ -1,5 +1,6 @@
 import dataclasses
 
+import jax
 import pytest
 
 from auxjax import run
@@ -82,13 +83,24 @@ def test_no_dataclass():
     [
         (run.RunError("`x` should be writable."), 2),
         (run.NonFiniteLoss(3, "main", float("nan"), None), 1),
+        (KeyboardInterrupt(), 130),
+        # What JAX makes of a Ctrl-C that a host callback hears.
+        (jax.errors.JaxRuntimeError("INTERNAL: ... KeyboardInterrupt: "), 130),
     ],
 )
 def test_plain_errors(capsys, error, code):
     with pytest.raises(SystemExit) as ended, run.plain_errors():
         raise error
     assert ended.value.code == code
-    assert capsys.readouterr().err == f"error: {error}\n"
+    said = "Stopped." if code == 130 else f"error: {error}"
+    assert capsys.readouterr().err == f"{said}\n"
+    if code == 130:  # no traceback of what was interrupted
+        assert ended.value.__suppress_context__
+
+
+def test_plain_errors_let_jax_through():
+    with pytest.raises(jax.errors.JaxRuntimeError), run.plain_errors():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
 
 def test_plain_errors_let_others_through():

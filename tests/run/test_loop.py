@@ -90,6 +90,57 @@ def test_ctrl_c_twice_stops_at_once(toy, whole, tmp_path, capsys):
     assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
 
 
+def test_ctrl_c_in_a_host_callback(toy, whole, tmp_path, capsys):
+    """JAX makes an error of its own of it."""
+
+    def press_twice(state):
+        if int(toy.step_of(state)) == 15:
+            signal.raise_signal(signal.SIGINT)
+            raise jax.errors.JaxRuntimeError("INTERNAL: KeyboardInterrupt")
+        return toy.advance(state)
+
+    with pytest.raises(SystemExit) as stopped:
+        toy.go(tmp_path, advance=press_twice)
+    assert stopped.value.code == 130
+    assert "Stopped at step 10" in capsys.readouterr().err
+    assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
+
+
+def test_another_error_of_jax_is_not_ctrl_c(toy, tmp_path):
+    def fail(state):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED")
+
+    with pytest.raises(jax.errors.JaxRuntimeError, match="EXHAUSTED"):
+        toy.go(tmp_path, advance=fail)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"step": 10, "lo', b'{"st\xffp": 10}\n'])
+def test_a_damaged_last_row_is_written_again(toy, whole, tmp_path, damage):
+    toy.go(tmp_path, num_chunks=2)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 10
+    path.write_bytes(b"".join(lines[:-1]) + damage)
+    assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
+
+
+def test_a_checkpoint_of_a_version_that_kept_no_rows(toy, whole, tmp_path, monkeypatch):
+    def save(folder, step, state, note):
+        _checkpoint.save(folder, step, state, note={"chunk": note["chunk"]})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("auxjax.run._loop.save", save)
+        toy.go(tmp_path, num_chunks=3)
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 16}\n{"step": 1')
+    assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
+
+
+def test_numbers_of_numpy_are_numbers(toy, whole, tmp_path):
+    numbers = {"num_chunks": np.int64(8), "checkpoint_every": np.int32(2)}
+    assert_same(tmp_path, toy.go(tmp_path, **numbers), whole)
+
+
 def test_ctrl_c_in_the_last_chunk_stops_too(toy, whole, tmp_path):
     """Else a script with several runs would go on with the next one."""
     press = toy.disturbed_report(lambda: signal.raise_signal(signal.SIGINT), 7)

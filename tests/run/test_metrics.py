@@ -9,6 +9,7 @@ import pytest
 
 from auxjax import run
 from auxjax.run import _metrics
+from auxjax.run._metrics import mend_metrics
 
 
 def test_rows_are_there_at_once(tmp_path):
@@ -100,3 +101,52 @@ def test_a_full_disk(tmp_path, monkeypatch):
             with pytest.raises(run.RunError, match=r"metrics.jsonl.*No space left"):
                 writer.write({"step": 2})
     assert run.read_metrics(path) == [{"step": 1}]
+
+
+ROWS = [f'{{"step": {step}, "loss": 0.5}}\n' for step in (1, 2, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        *("", ROWS[2], "".join(ROWS[2:]), ROWS[2] + '{"step": 3, "lo'),
+        ROWS[2] + '{"step": 3, "\xff": 0.5}\n',  # damaged, and whole as a line
+        ROWS[2] + "\0" * 20,  # as some disks leave what was not written
+        ROWS[2][:-1] + ROWS[3],  # the end of a line is lost
+        "".join(ROWS[2:]) + '{"step": 4}\n{"step": 5',  # beyond the checkpoint
+    ],
+)
+def test_what_the_checkpoint_kept_is_written_again(tmp_path, end):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes((ROWS[0] + end).encode("latin-1"))
+    mend_metrics(path, 3, ROWS[1:])
+    assert path.read_text() == "".join(ROWS)
+    before = path.stat().st_mtime_ns
+    mend_metrics(path, 3, ROWS[1:])
+    assert path.stat().st_mtime_ns == before
+
+
+def test_a_file_that_is_gone_is_written_again(tmp_path):
+    mend_metrics(tmp_path / "metrics.jsonl", 3, ROWS)
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(ROWS)
+
+
+def test_damage_that_no_checkpoint_can_mend_is_told(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("{nonsense}\n" + "".join(ROWS))
+    for last in (ROWS[2:], []):
+        with pytest.raises(run.RunError, match="nonsense"):
+            mend_metrics(path, 3, last)
+    assert path.read_text() == "{nonsense}\n" + "".join(ROWS)
+
+
+def test_the_last_rows_are_of_whole_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(_metrics, "_REMEMBERED", 4)
+    with run.MetricsWriter(tmp_path / "metrics.jsonl") as writer:
+        for step in (1, 1, 1, 2, 2, 3):
+            writer.write({"step": step})
+        # Two of step 1 are forgotten, so the third is of no use.
+        assert [json.loads(line)["step"] for line in writer.take_last()] == [2, 2, 3]
+        assert writer.take_last() == []
+        writer.write({"step": 4})
+        assert writer.take_last() == ['{"step": 4}\n']
