@@ -59,8 +59,8 @@ def scale_by_autolambda(
       epsilon: the finite difference's: how far the parameters are moved.
       tasks_per_step: K′: so many tasks, drawn anew in every step, look ahead and learn
         their λ; that of the others, its moments and their count of steps stay as they
-        are, and the step itself is made with all. None: all. (In the paper this saves memory. The linear
-        map costs the same for any number of tasks.)
+        are, and the step itself is made with all. None: all. (In the paper this saves
+        memory. The linear map costs the same for any number of tasks.)
       key: of the draws; None: `jax.random.key(0)`.
 
     Returns:
