@@ -75,8 +75,7 @@ def contract(
       push: from tangents, None for zeros, to `[T]`; None: one tangent pass.
     """
     total = jnp.zeros_like(losses)
-    like = linear.program.tangents
-    tangents, divisor = _passes.unit(direction, like, total.dtype)
+    tangents, divisor = _passes.unit(direction, linear.program, total.dtype)
     for scale, leaves in _scales.groups(scales, tuple(wanted)):
         part = [t if leaf in leaves else None for leaf, t in enumerate(tangents)]
         pushed = tangent_pass(linear, part, losses) if push is None else push(part)

@@ -40,6 +40,11 @@ class Program:
         self.element: Program | None = None  # see `_rows`; made when first needed
 
     @functools.cached_property
+    def is_half(self) -> bool:
+        """Whether any number in it is held in 16 bits."""
+        return _is_half(self.jaxpr.jaxpr)
+
+    @functools.cached_property
     def key(self) -> tuple:
         """Equal for two programs only if one serves for both."""
         return fingerprint(self.jaxpr.jaxpr), self.tangents
@@ -62,6 +67,14 @@ class Program:
     def num_residuals(self) -> int:
         """How many of the jaxpr's inputs are residuals."""
         return len(self.jaxpr.jaxpr.invars) - len(self.tangents)
+
+
+def _is_half(jaxpr: Any) -> bool:
+    found = [*jaxpr.invars, *(var for eqn in jaxpr.eqns for var in eqn.outvars)]
+    dtypes = {getattr(var.aval, "dtype", None) for var in found}
+    return any(dtype in (jnp.float16, jnp.bfloat16) for dtype in dtypes) or any(
+        map(_is_half, jex_core.subjaxprs(jaxpr))
+    )
 
 
 class LinearMap(NamedTuple):

@@ -6,7 +6,6 @@ The map has T scalar outputs or, where the losses were computed as one array, a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -55,23 +54,24 @@ def push(
 
 
 def unit(
-    direction: list[Any], like: Sequence[Any], dtype: Any
+    direction: list[Any], program: _linear.Program, dtype: Any
 ) -> tuple[list[Any], Any]:
-    """A direction as tangents, in half precision divided to a length of about 1.
+    """A direction as tangents, for half precision divided to a length of about 1.
 
     A tangent pass in float16 loses what is below 6e-8 and above 65,504, products of
-    gradients above all. The divisor is a power of two: nothing is rounded by it.
+    gradients above all, be it that of the parameters or that of the model alone. The
+    divisor is a power of two: nothing is rounded by it.
 
     Args:
       direction: one array a leaf.
-      like: the tangents' shapes and dtypes.
+      program: where the tangents shall go through.
       dtype: float32 or better, of the length.
 
     Returns:
-      The tangents, and the divisor `[]`: None in single precision or better.
+      The tangents, and the divisor `[]`: None where all is single precision or better.
     """
     divisor = None
-    if any(jnp.dtype(leaf.dtype).itemsize == 2 for leaf in like):
+    if program.is_half:
         squares = (inner(v, v, dtype) for v in direction)
         square = sum(squares, jnp.zeros((), dtype))
         _, exponent = jnp.frexp(jnp.sqrt(square))
@@ -81,7 +81,8 @@ def unit(
         direction = [
             times(v.astype(counterpart(v, dtype)), 1 / divisor) for v in direction
         ]
-    cast = [v.astype(leaf.dtype) for v, leaf in zip(direction, like, strict=True)]
+    like = zip(direction, program.tangents, strict=True)
+    cast = [v.astype(leaf.dtype) for v, leaf in like]
     return cast, divisor
 
 

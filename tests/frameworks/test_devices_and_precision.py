@@ -91,7 +91,10 @@ def test_the_mean_of_the_losses_alone_is_not_enough():
         np.testing.assert_allclose(own, expected["trunk"], rtol=1e-4)
 
 
-def in_precision(half, scale, size=1.0):
+SIZE = 0.25  # of the losses, so that 2¹⁵ times their gradients' sum is below 65,504
+
+
+def in_precision(half, scale, size=SIZE):
     """What the page's rules do to `size` times the losses, in precision `half`."""
     code = sections(PAGE)["Mixed precision"][0]
     code = code.replace("SCALE = 2.0**15", f"SCALE = {scale}")
@@ -118,10 +121,10 @@ def in_float32():
 def test_the_loss_scale_is_felt_by_no_rule(half, tolerance, in_float32):
     found = in_precision(half, 2.0**15)
     weights = in_float32[0]["olaux"]
-    assert np.abs(weights[1:] - 1).min() > 1e-3  # they moved
+    assert np.abs(weights[1:] - 1).min() > 1e-4  # they moved
     assert_alike(found, in_float32, tolerance)
     np.testing.assert_allclose(
-        found[0]["olaux"] - 1, weights - 1, rtol=2 * tolerance, atol=1e-6
+        found[0]["olaux"] - 1, weights - 1, rtol=2 * tolerance, atol=3e-7
     )
 
 
@@ -130,7 +133,7 @@ def test_what_the_loss_scale_is_for(in_float32):
     size = 2.0**-20
     scaled = in_precision("float16", 2.0**15, size)[1]["cagrad"]
     plain = in_precision("float16", 1.0, size)[1]["cagrad"]
-    right = jax.tree.map(lambda x: size * x, in_float32[1]["cagrad"])
+    right = jax.tree.map(lambda x: size / SIZE * x, in_float32[1]["cagrad"])
     assert_alike(scaled, right, 5e-3)
     with pytest.raises(AssertionError):
         assert_alike(plain, right, 5e-2)
