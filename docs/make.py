@@ -94,6 +94,7 @@ def build_site() -> None:
         {"How it works": "how_it_works.md"},
         {"Your framework": "your_framework.md"},
         {"Whose gradients it takes": "foreign_gradients.md"},
+        {"Many devices, half precision, frozen leaves": "devices_and_precision.md"},
         {"Labels that are generated": "labelling.md"},
         {"The toy problem": "toy.md"},
         {"What is tested": "tested.md"},
