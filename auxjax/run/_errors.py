@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,20 +59,44 @@ def plain_errors() -> Iterator[None]:
     """
     plain_text()
     try:
-        yield
-    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
-        if not was_interrupted(error):
+        with quiet_interrupts():
+            yield
+    except (KeyboardInterrupt, Exception) as error:
+        if was_interrupted(error):
+            print("Stopped.", file=sys.stderr)
+            raise SystemExit(STOPPED) from None
+        if not isinstance(error, RunError | NonFiniteLoss):
             raise
-        print("Stopped.", file=sys.stderr)
-        raise SystemExit(STOPPED) from None
-    except (RunError, NonFiniteLoss) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, RunError) else 1) from error
 
 
+@contextmanager
+def quiet_interrupts() -> Iterator[None]:
+    """Keeps JAX from logging the traceback of a Ctrl-C that a host callback hears."""
+    logger = logging.getLogger("jax._src.callback")
+    logger.addFilter(_is_no_interrupt)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_interrupt)
+
+
+def _is_no_interrupt(record: logging.LogRecord) -> bool:
+    return not record.exc_info or record.exc_info[0] is not KeyboardInterrupt
+
+
 def was_interrupted(error: BaseException) -> bool:
-    """Whether it is Ctrl-C, or what JAX makes of one that a host callback heard."""
-    return isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error)
+    """Whether it is Ctrl-C, or what others make of one that their code heard.
+
+    JAX of a host callback's a `JaxRuntimeError`, an import in C an `ImportError`.
+    """
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        if isinstance(seen, jax.errors.JaxRuntimeError):
+            return "KeyboardInterrupt" in str(seen)
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
 
 
 @contextmanager

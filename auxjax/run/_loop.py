@@ -14,7 +14,12 @@ import numpy as np
 from auxjax._numbers import whole
 from auxjax._types import PyTree
 from auxjax.run._checkpoint import last_checkpoint, read_note, restore, save
-from auxjax.run._errors import STOPPED, NonFiniteLoss, was_interrupted
+from auxjax.run._errors import (
+    STOPPED,
+    NonFiniteLoss,
+    quiet_interrupts,
+    was_interrupted,
+)
 from auxjax.run._folder import RunFolder
 from auxjax.run._leaves import without_weak_types
 from auxjax.run._metrics import MetricsWriter, mend_metrics
@@ -76,6 +81,7 @@ def run_chunks(
     mend_metrics(folder.metrics, start, last_rows)
     try:
         with (
+            quiet_interrupts(),
             MetricsWriter(folder.metrics) as metrics,
             Progress(description, done=max(start, 0), unit=unit, quiet=quiet) as bar,
             _StopSignals() as signals,
@@ -103,7 +109,7 @@ def run_chunks(
                     # With the rows, should the disk lose them where it keeps the state.
                     note = {"chunk": chunk, "rows": metrics.take_last()}
                     save(folder.checkpoint, done, state, note=note)
-    except (KeyboardInterrupt, jax.errors.JaxRuntimeError) as error:
+    except (KeyboardInterrupt, Exception) as error:
         if not was_interrupted(error):
             raise
         stopping = True

@@ -1,6 +1,7 @@
 import dataclasses
 
 import jax
+import jax.experimental
 import pytest
 
 from auxjax import run
@@ -96,6 +97,26 @@ def test_plain_errors(capsys, error, code):
     assert capsys.readouterr().err == f"{said}\n"
     if code == 130:  # no traceback of what was interrupted
         assert ended.value.__suppress_context__
+
+
+def test_plain_errors_when_a_host_callback_hears_ctrl_c(capfd, caplog):
+    def press(x):
+        raise KeyboardInterrupt
+
+    shape = jax.ShapeDtypeStruct((), "float32")
+    go = jax.jit(lambda x: jax.experimental.io_callback(press, shape, x))
+    with pytest.raises(SystemExit) as ended, run.plain_errors():
+        jax.block_until_ready(go(1.0))
+    assert ended.value.code == 130
+    assert "Traceback" not in capfd.readouterr().err + caplog.text
+
+
+def test_plain_errors_when_an_import_hears_ctrl_c(capsys):
+    """An extension module's import makes an `ImportError` of it."""
+    with pytest.raises(SystemExit) as ended, run.plain_errors():
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Stopped.\n"
 
 
 def test_plain_errors_let_jax_through():
