@@ -12,7 +12,7 @@ from _dense_variants import NOISE, Variant
 from _training import Problem
 
 from auxjax import data
-from auxjax.models import mtan_dense, split_dense
+from auxjax.models import StatefulModel, mtan_dense, split_dense
 from auxjax.run import Progress, reading
 from auxjax.supervised import (
     DepthSums,
@@ -74,6 +74,27 @@ def tasks_of(scenes: data.Scenes) -> tuple[str, ...]:
     return ("segmentation", *parts, "depth", *normals)
 
 
+def pixels(tasks: dict[str, int], features: int = 8) -> StatefulModel:
+    """A network that sees each pixel alone: it learns little and compiles at once."""
+
+    def init(key, images):
+        keys = jax.random.split(key, 1 + len(tasks))
+        shapes = {task: (features, count) for task, count in tasks.items()}
+        heads = {
+            task: 0.1 * jax.random.normal(key, shape)
+            for key, (task, shape) in zip(keys[1:], shapes.items(), strict=True)
+        }
+        trunk = jax.random.normal(keys[0], (images.shape[-1], features))
+        return {"trunk": trunk, "heads": heads}, {}
+
+    def apply(params, state, images, *, train):
+        del train
+        seen = jax.nn.relu(images @ params["trunk"])
+        return {task: seen @ head for task, head in params["heads"].items()}, state
+
+    return StatefulModel(init, apply)
+
+
 def make(
     config: Any, train: data.Scenes, test: data.Scenes, variant: Variant
 ) -> Problem:
@@ -89,12 +110,12 @@ def make(
         "normal": 3,
         NOISE: 1,
     }
-    build = split_dense if variant.architecture == "split" else mtan_dense
-    model = build(
-        {task: classes[task] for task in variant.tasks},
-        backbone=config.backbone,
-        width=width_of(config),
-    )
+    heads = {task: classes[task] for task in variant.tasks}
+    if config.backbone == "pixels":
+        model = pixels(heads)
+    else:
+        build = split_dense if variant.architecture == "split" else mtan_dense
+        model = build(heads, backbone=config.backbone, width=width_of(config))
 
     def init(key):
         return model.init(key, jnp.zeros((1, *train.images.shape[1:])))

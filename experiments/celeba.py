@@ -147,7 +147,7 @@ SMOKE = {
     "batch_size": 32,
     "width": 0.125,
 }
-SMOKE_CHOICES = {"method": ("equal",), "auxiliary": ("gcs",)}
+SMOKE_CHOICES = {"method": ("equal",), "auxiliary": ()}
 SMOKE_IMAGES, SMOKE_ATTRIBUTES = 64, 3
 
 

@@ -74,8 +74,8 @@ class Config(Training):
     """How many rooms to train on."""
     test_size: int = 200
     """How many to test on."""
-    backbone: Literal["tiny", "small", "resnet18", "resnet50"] = "small"
-    """The trunk."""
+    backbone: Literal["pixels", "tiny", "small", "resnet18", "resnet50"] = "small"
+    """The trunk; `pixels`, of `--smoke`, sees each pixel alone."""
     width: float | None = None
     """Factor on all its channels; by default 0.5 for `small` and 1 for the others."""
     augment: bool = True
@@ -101,6 +101,11 @@ class Config(Training):
         super().__post_init__()
         if not self.architecture:
             raise ValueError("`architecture` should name at least one. Found none.")
+        if self.backbone == "pixels" and "mtan" in self.architecture:
+            raise ValueError(
+                "`architecture` should be split where `backbone` is pixels, as with "
+                f"`--smoke`. Found {' '.join(self.architecture)}."
+            )
         for field in ("size", "train_size", "test_size", "width", "learning_rate"):
             value = getattr(self, field)
             if value is not None and not value > 0:
@@ -125,9 +130,9 @@ SMOKE = {
     "epochs": 2,
     "eval_every": 1,
     "size": 16,
-    "train_size": 16,
+    "train_size": 8,
     "test_size": 8,
-    "backbone": "tiny",
+    "backbone": "pixels",
     "augment": False,
 }
 SMOKE_METHODS = {"method": ("equal",), "setting": "auxiliary"}

@@ -171,7 +171,7 @@ SMOKE = {
     "width": 1 / 16,
     "ppo_epochs": 2,
 }
-SMOKE_CHOICES = {"method": ("single", "rl")}
+SMOKE_CHOICES = {"method": ("rl",)}
 SMOKE_TEST = 200  # images
 
 

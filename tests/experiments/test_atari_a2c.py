@@ -90,9 +90,11 @@ def whole(main, tmp_path_factory):
     return out / "run"
 
 
-def test_what_a_run_leaves(main, tmp_path, capsys):
-    """The default: a baseline beside OL-AUX."""
+def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
+    """By default a baseline beside OL-AUX, which a small run leaves out."""
+    assert scripts["main"].Config().methods == ("none", "olaux")
     words = ["--smoke", "--env", "Probe-Image", "--aux", "flow"]
+    words += ["--methods", "none", "olaux"]
     main([*words, "--out", str(tmp_path)])
     said = capsys.readouterr()
     (folder,) = tmp_path.iterdir()

@@ -505,6 +505,7 @@ def test_dense_prediction_needs_the_files(dense, monkeypatch, tmp_path, capsys):
         ({"study": "groupings", "setting": "multi"}, "which has its own"),
         ({"method": ("gcs",), "setting": "multi"}, "takes all tasks alike"),
         ({"width": 0.0}, "`width` should be above 0"),
+        ({"backbone": "pixels", "architecture": ("mtan",)}, "should be split where"),
     ],
 )
 def test_dense_prediction_refuses(dense, options, message):
