@@ -89,3 +89,13 @@ def test_versions_are_said():
 
 def test_the_cores_tests_are_there():
     assert all((ROOT / path).exists() for path in stacks.CORE)
+
+
+def test_the_page_says_what_pyproject_says():
+    page = (ROOT / "docs" / "tested.md").read_text()
+    lows = stacks.requirements(stacks.project(), "test")
+    for name in ("flax", "equinox", "dm-haiku"):
+        assert f"{name} {lows[name]}" in page
+    row = page.split("| minimum |")[1].split("\n")[0]
+    assert f"| {lows['jax']}.0 | {lows['flax']} |" in row
+    assert all(Path(x).name in page for x in stacks.CORE)
