@@ -56,9 +56,9 @@ def push_history(
     among = jnp.logical_and(among, finite)
 
     def push(old, new):
-        place = (pushed % old.shape[0], tasks)
-        column = among.reshape((-1,) + (1,) * (new.ndim - 1))
-        return old.at[place].set(jnp.where(column, new, old[place]))
+        window = old.shape[0]
+        slot = jnp.where(among, pushed % window, window)  # beyond the window: dropped
+        return old.at[slot, tasks].set(new, mode="drop")
 
     pushed_now = pushed + among.astype(pushed.dtype)
     pairs = zip(history, leaves, strict=True)
