@@ -191,7 +191,7 @@ def _row(metrics: Any, frames: int) -> dict[str, Any]:
         **{k: np.where(episodes > 0, v, np.nan).tolist() for k, v in mean_of.items()},
         "episodes": episodes.tolist(),
         "weights": metrics.weights[:, -1].tolist(),
-        "losses": metrics.losses.mean(axis=1).tolist(),
+        "losses": metrics.losses.mean(axis=1, dtype=np.float64).tolist(),
     }
 
 

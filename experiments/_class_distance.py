@@ -27,7 +27,7 @@ def features(
     Args:
       images: `[n, H, W, C]` uint8.
       labels: `[n]`.
-      epochs: passes over them.
+      epochs: passes over them; 0: the features of a network that learned nothing.
       batch_size: images a step.
 
     Returns:
@@ -56,9 +56,11 @@ def features(
         return {"class": jnp.mean(cross_entropy(logits, batch["labels"]))}
 
     batch_size = min(batch_size, len(labels))
-    learn = make_train(losses, tx, batch_size=batch_size, num_epochs=epochs)
+    learn = make_train(losses, tx, batch_size=batch_size, num_epochs=max(epochs, 1))
     data = {"images": jnp.asarray(images), "labels": jnp.asarray(labels)}
-    state, _ = jax.jit(learn)(start(keys), data)
+    state = start(keys)
+    if epochs:
+        state, _ = jax.jit(learn)(state, data)
     embedded = jax.jit(lambda x: embed(state.params, x))
     pieces = np.array_split(np.asarray(images), -(-len(images) // 1000))
     return np.concatenate([np.asarray(embedded(x), np.float64) for x in pieces])

@@ -28,8 +28,10 @@ class Optimizer(NamedTuple):
 
 def measure(
     problem: Problem, optimizer: Optimizer, turns: int, dtypes: Sequence[str]
-) -> tuple[list[dict], float]:
-    """One row a precision, number of steps and method; and what checks the truth.
+) -> tuple[list[dict], float, Any]:
+    """One row a precision, number of steps and method; what checks the truth; that.
+
+    The truth that is returned is the one-step meta-gradient.
 
     The check: how far the N-step truth's slope along a random direction of λ is from
     the difference that moving λ makes, relatively. The truth is found in the first of
@@ -49,7 +51,7 @@ def measure(
             if grads is not None:
                 row |= judge(grads, truths[row["steps"]])
             rows.append({"dtype": dtype, **row})
-    return rows, check
+    return rows, check, truths[1]
 
 
 def judge(found: Any, truth: Any) -> dict[str, float]:
@@ -202,10 +204,14 @@ def sweep_epsilon(
     optimizer: Optimizer,
     epsilons: Sequence[float],
     dtypes: Sequence[str],
+    truth: Any = None,
 ) -> list[dict]:
-    """The one-step finite difference's error for every ε and precision."""
+    """The one-step finite difference's error for every ε and precision.
+
+    The truth is found where none is given.
+    """
     parts = problem.losses, optimizer.transform
-    rows, truth = [], None
+    rows = []
     for dtype in dtypes:
         with jax.enable_x64(dtype == "float64"):
             args = batches_of(arguments(problem, dtype), slice(1))

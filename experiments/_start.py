@@ -1,4 +1,4 @@
-"""How every script starts and ends: its packages, the terminal, Ctrl-C.
+"""How every script starts: its packages, Ctrl-C while they load, small runs.
 
 It stands before all other imports, so it needs the standard library alone.
 """
@@ -39,25 +39,12 @@ def needs(*extras: str) -> Iterator[None]:
         raise SystemExit(2)
     try:
         yield
-    except KeyboardInterrupt:
-        raise SystemExit(STOPPED) from None
-
-
-@contextlib.contextmanager
-def at_terminal() -> Iterator[None]:
-    """For a script's `main`: no traceback for what its user did or can mend.
-
-    A `RunError` is told in one line, and Ctrl-C ends quietly.
-
-    Raises:
-      SystemExit: with the codes of `auxjax.run.plain_errors`, or 130 after Ctrl-C.
-    """
-    from auxjax.run import plain_errors
-
-    try:
-        with plain_errors():
-            yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        # An import in C makes an ImportError of the Ctrl-C that it hears.
+        heard = (error, error.__cause__, error.__context__)
+        if not any(isinstance(each, KeyboardInterrupt) for each in heard):
+            raise
+        print("Stopped.", file=sys.stderr)
         raise SystemExit(STOPPED) from None
 
 

@@ -23,7 +23,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("rl", "plots"):
     import _a2c_report as report
@@ -32,7 +32,7 @@ with needs("rl", "plots"):
     from _output import choose_folder, unless_said
 
     from auxjax.rl import A2CConfig
-    from auxjax.run import parse, use_compilation_cache
+    from auxjax.run import parse, plain_errors, use_compilation_cache
 
 Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
 
@@ -100,12 +100,12 @@ SMOKE = {
     "hidden": 16,
     "chunk": 5,
 }
-SMOKE_CHOICES = {"methods": ("olaux",)}
+SMOKE_CHOICES = {"methods": ("olaux",), "aux": ("inverse", "autoencoder")}
 
 
 def main(args: list[str] | None = None) -> None:
     """Runs every variant, then compares them."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

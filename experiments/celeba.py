@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _celeba_report as report
@@ -47,6 +47,7 @@ with needs("vision", "plots"):
     from auxjax.run import (
         RunError,
         parse,
+        plain_errors,
         use_compilation_cache,
         write_json,
     )
@@ -226,7 +227,7 @@ def run(config: Config, split: Split, folder: Path) -> report.Results:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _pairs_report as report
@@ -42,7 +42,7 @@ with needs("vision", "plots"):
     from _train_loop import train
     from _training import SINGLE, Training, say
 
-    from auxjax.run import RunError, parse, use_compilation_cache
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ SMOKE_CHOICES = {"source": "digits", "method": ("gcs",)}
 
 def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]]:
     """The near and the far pairs, each with its distance."""
-    embedded = features(images, labels, epochs=1 if config.smoke else 5)
+    embedded = features(images, labels, epochs=0 if config.smoke else 5)
     found = distances(embedded, np.asarray(labels))
     known = [(Pair(*pair), distance) for pair, distance in found.items()]
 
@@ -139,7 +139,7 @@ def choose(config: Config, images, labels) -> dict[str, list[tuple[Pair, float]]
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method on every pair, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

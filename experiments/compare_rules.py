@@ -24,7 +24,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _compare_report as report
@@ -33,7 +33,7 @@ with needs("vision", "plots"):
     from _methods import RULES, check_names, spelled_out
     from _output import choose_folder, unless_said
 
-    from auxjax.run import open_run, parse, use_compilation_cache
+    from auxjax.run import open_run, parse, plain_errors, use_compilation_cache
 
 IMAGES = 1797
 
@@ -119,7 +119,7 @@ SMOKE_CHOICES = {"methods": ("equal",)}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains what is not trained yet, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

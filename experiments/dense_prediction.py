@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _dense_problem as problems
@@ -41,7 +41,7 @@ with needs("vision", "plots"):
     from _train_loop import train
     from _training import SINGLE, Training, say
 
-    from auxjax.run import parse, use_compilation_cache
+    from auxjax.run import parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ SMOKE_METHODS = {"method": ("equal",), "setting": "auxiliary"}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every variant, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke and config.study == "methods":
             config = dataclasses.replace(config, **unless_said(SMOKE_METHODS, args))

@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _meta_measure as measuring
@@ -37,7 +37,7 @@ with needs("vision", "plots"):
     from _meta_problem import SMALL, SMOOTH, WEIGHT, Problem, Sizes, make_problem
     from _output import choose_folder, tell, unless_said, write_text
 
-    from auxjax.run import machine, open_run, parse, write_json
+    from auxjax.run import machine, open_run, parse, plain_errors, write_json
 
 EPSILONS = (0.1, 0.01, 0.001)
 SWEEP = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)
@@ -112,18 +112,21 @@ def visit(config: Config, sizes: Sizes, kind: str, model: str, tasks: int, optim
     names = {"model": model, "tasks": tasks, "optimizer": optimizer.name}
     problem = make_problem(model, tasks, optimizer.transform, sizes)
     rows: Rows = {}
+    truth = None
 
     def keep(table, found):
         rows[table] = [names | row for row in found]
 
     if kind != "epsilons":
-        found, check = measuring.measure(problem, optimizer, config.turns, sizes.dtypes)
+        found, check, truth = measuring.measure(
+            problem, optimizer, config.turns, sizes.dtypes
+        )
         keep(kind, found)
         keep("points", [{**describe(problem), "check": check}])
     if kind != "others":
         is_swept = tasks == config.sweep_tasks and not config.smoke
         swept = (problem, optimizer, SWEEP if is_swept else EPSILONS)
-        keep("epsilons", measuring.sweep_epsilon(*swept, sizes.dtypes))
+        keep("epsilons", measuring.sweep_epsilon(*swept, sizes.dtypes, truth))
     return rows
 
 
@@ -164,7 +167,7 @@ def collect(config: Config, sizes: Sizes, folder: Path) -> Rows:
 def main(args: Sequence[str] | None = None) -> None:
     """Measures, writes, draws and prints."""
     words = sys.argv[1:] if args is None else args
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=words, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, words))

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _domains_report as report
@@ -38,7 +38,7 @@ with needs("vision", "plots"):
     from _train_loop import train
     from _training import SINGLE, Training, say
 
-    from auxjax.run import RunError, parse, use_compilation_cache
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Config(Training):
 SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "batch_size": 8, "width": 0.25}
 SMOKE_CHOICES = {
     "method": (SINGLE,),
-    "auxiliary": ("gcs",),
+    "auxiliary": (),
     "source": "digits",
     "shrink": None,
 }
@@ -174,7 +174,7 @@ def run(config: Config, data: Domains, test: Domains, folder: Path) -> report.Re
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

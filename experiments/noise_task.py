@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _noise_report as report
@@ -36,7 +36,13 @@ with needs("vision", "plots"):
     from _output import choose_folder
 
     import auxjax
-    from auxjax.run import Progress, open_run, parse, use_compilation_cache
+    from auxjax.run import (
+        Progress,
+        open_run,
+        parse,
+        plain_errors,
+        use_compilation_cache,
+    )
     from auxjax.supervised import init_state, make_train
 
 
@@ -228,7 +234,7 @@ def kept(path: Path, make: Callable[[], report.Runs]) -> report.Runs:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs every method, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         use_compilation_cache()
         with quick_compilation(config.smoke):

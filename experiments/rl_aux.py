@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _rl_aux_report as report
@@ -39,7 +39,7 @@ with needs("vision", "plots"):
 
     from auxjax.data import Images
     from auxjax.labelling import METHODS
-    from auxjax.run import RunError, parse, use_compilation_cache
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 SMALL = {
     "psi": 3,
@@ -171,7 +171,7 @@ SMOKE = {
     "width": 1 / 16,
     "ppo_epochs": 2,
 }
-SMOKE_CHOICES = {"method": ("rl",)}
+SMOKE_CHOICES = {"method": ("maxl",)}
 SMOKE_TEST = 200  # images
 
 
@@ -224,7 +224,7 @@ def agents(config: Config) -> bool:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

@@ -22,7 +22,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _rotated_report as report
@@ -43,7 +43,7 @@ with needs("vision", "plots"):
 
     from auxjax.data import Images, rotate
     from auxjax.models import linear_head, mlp
-    from auxjax.run import parse, use_compilation_cache
+    from auxjax.run import parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ def with_rotated(images: Images, degrees: int) -> dict[str, jax.Array]:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method at every rotation, then says what came out."""
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         if config.smoke:
             config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))

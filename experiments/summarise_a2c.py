@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from _start import at_terminal, needs
+from _start import needs
 
 with needs("rl", "plots"):
     import numpy as np
@@ -29,6 +29,7 @@ with needs("rl", "plots"):
         line_styles,
         mean_std,
         parse,
+        plain_errors,
         plot_grid,
         short_number,
         table_markdown,
@@ -68,7 +69,7 @@ def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
 
 def main(args: list[str] | None = None) -> None:
     """Reads, draws and writes."""
-    with at_terminal():
+    with plain_errors():
         summarise(parse(Config, description=__doc__, args=args))
 
 

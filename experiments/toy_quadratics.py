@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _start import at_terminal, needs, quick_compilation
+from _start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import _toy_claims as claims
@@ -32,7 +32,7 @@ with needs("vision", "plots"):
     from _output import choose_folder, tell, verdicts
 
     import auxjax
-    from auxjax.run import machine, parse, write_json
+    from auxjax.run import machine, parse, plain_errors, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,7 +238,7 @@ def main(args: Sequence[str] | None = None, *, olaux: Any = None) -> None:
     Raises:
       SystemExit: a claim fails.
     """
-    with at_terminal():
+    with plain_errors():
         config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
         rule = olaux or auxjax.olaux(
             n=1, num_tasks=3, learning_rate=config.olaux_learning_rate

@@ -17,6 +17,8 @@ from types import SimpleNamespace
 import jax
 import pytest
 
+from auxjax.run import plain_errors
+
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
 SCRIPTS = sorted(
@@ -153,10 +155,10 @@ WRITING = ("write_json", "write_text", "draw", "plot_learning_curves", "_plot_we
 TELLING = ("print", "print_table", "tell")
 
 
-def test_a_terminal_without_letters_gets_a_table(start, output):
+def test_a_terminal_without_letters_gets_a_table(output):
     rows = [{"rule": "λ", "Δ_MTL, %": "1.0 ± 0.1"}]
     with english_terminal() as printed:
-        with start.at_terminal():
+        with plain_errors():
             config = SimpleNamespace(smoke=True)
             output.tell(config, {"Mean ±": rows}, ["Δ"], "here")
         said = printed()
@@ -269,11 +271,16 @@ def test_ctrl_c_while_it_imports(start):
     with pytest.raises(SystemExit) as stopped, start.needs("plots"):
         raise KeyboardInterrupt
     assert stopped.value.code == 130
+    with pytest.raises(SystemExit) as stopped, start.needs("plots"):
+        raise ImportError("in C") from KeyboardInterrupt()
+    assert stopped.value.code == 130
+    with pytest.raises(ImportError, match="a mistake"), start.needs("plots"):
+        raise ImportError("a mistake")
 
 
 @pytest.mark.parametrize(
     ("sign", "said"),
-    [("compiling", ""), ("/6k frames", "Stopped at step ")],
+    [("compiling", "Stopped."), ("/6k frames", "Stopped at step ")],
     ids=["while it compiles", "while it runs"],
 )
 def test_ctrl_c_leaves_no_traceback(tmp_path, sign, said):
