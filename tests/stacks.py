@@ -182,6 +182,8 @@ def main() -> int:
         parser.error("`another` and `--unlike` go together")
     core = options.core or options.stack == "another"
     extra = "test-core" if core else "test"
+    if extra == "test" and options.stack == "minimum":
+        extra, rest = "test-minimum", [*rest, "--ignore=tests/frameworks"]
     with tempfile.TemporaryDirectory() as folder:
         venv = Path(folder, "venv")
         print(f"Making the environment: {options.stack}, auxjax[{extra}].", flush=True)

@@ -29,8 +29,9 @@ class Guard(np.ndarray):
     """A leaf that passes through JAX's transformations and takes part in no sum.
 
     JAX sees a NumPy array of zeros where a Jacobian enters or leaves `jit`, `scan`,
-    `cond` or `vmap`. Between these, every operator and function of NumPy or
-    `jax.numpy` raises a ValueError.
+    `cond` or `vmap`. Between these, operators and functions of NumPy raise a
+    ValueError, and so do those of `jax.numpy`, but for compiled ones that keep an
+    integer an integer (`jnp.sign`, `jnp.abs`): these are not told from a `jit`.
     """
 
     def __new__(cls, shape: tuple[int, ...] = (1, 1)):

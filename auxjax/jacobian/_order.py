@@ -68,24 +68,38 @@ def check_trust(names: Sequence[str], trace: Callable[[], Any]) -> None:
 
 
 def _maker_of_all(jaxpr: Any) -> str | None:
-    """The equation with a program inside that all outputs come from, if there is one.
+    """The equation with a program inside whose outputs the losses are, one each.
 
-    What follows it may change each loss on its own, as a division by two does.
+    What follows it may change each loss on its own, or add to it what has nothing to
+    do with the others: a division, a penalty.
     """
-    made_by = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+    made_by = {
+        var: (number, place)
+        for number, eqn in enumerate(jaxpr.eqns)
+        for place, var in enumerate(eqn.outvars)
+    }
 
-    def origin(var):
-        while not isinstance(var, jex_core.Literal) and var in made_by:
-            eqn = made_by[var]
-            inputs = [v for v in eqn.invars if not isinstance(v, jex_core.Literal)]
-            if len(eqn.outvars) > 1 or len(inputs) != 1:
-                return eqn
-            var = inputs[0]
-        return None
+    def origins(var):
+        """The scalar outputs of programs inside that a loss is made of."""
+        found, seen, stack = set(), set(), [var]
+        while stack:
+            var = stack.pop()
+            if isinstance(var, jex_core.Literal) or var in seen or var not in made_by:
+                continue
+            seen.add(var)
+            eqn = jaxpr.eqns[made_by[var][0]]
+            inside = any(True for _ in jex_core.jaxprs_in_params(eqn.params))
+            if inside and len(eqn.outvars) > 1:
+                found |= {made_by[var]} if var.aval.shape == () else set()
+            else:
+                stack += eqn.invars
+        return found
 
-    makers = [origin(var) for var in jaxpr.outvars]
-    first = makers[0]
-    if first is None or any(eqn is not first for eqn in makers):
-        return None
-    inside = any(True for _ in jex_core.jaxprs_in_params(first.params))
-    return first.primitive.name if inside and len(first.outvars) > 1 else None
+    each = [origins(var) for var in jaxpr.outvars]
+    for number in {number for number, _ in each[0]}:
+        places = [{p for n, p in own if n == number} for own in each]
+        if all(len(own) == 1 for own in places) and len(set.union(*places)) == len(
+            each
+        ):
+            return jaxpr.eqns[number].primitive.name
+    return None

@@ -84,7 +84,7 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
 
     for eqn in jaxpr.eqns:
         inputs = [read(v) for v in eqn.invars]
-        if eqn.primitive.name == "jit":
+        if eqn.primitive.name == "jit" and _is_plain(eqn):
             inner = eqn.params["jaxpr"]
             outs = _run(inner.jaxpr, inner.consts, inputs)
         else:
@@ -93,6 +93,12 @@ def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
             outs = _bind(eqn, inputs) if outs is None else outs
         values.update(zip(eqn.outvars, outs, strict=True))
     return [read(v) for v in jaxpr.outvars]
+
+
+def _is_plain(eqn: Any) -> bool:
+    """Whether an inner `jit` says nothing of where its arrays lie."""
+    places = (*eqn.params["in_shardings"], *eqn.params["out_shardings"])
+    return all(type(place).__name__ == "UnspecifiedValue" for place in places)
 
 
 def _bind(eqn: Any, inputs: Sequence[Any]) -> list[Any]:

@@ -268,8 +268,8 @@ class TaskJacobian(NoGradient):
         """The rows and losses of absent tasks become 0, wherever it is taken again.
 
         Even an absent loss of 0/0, a mean over no labels, leaves the others' gradients
-        alone. (Where `vmap` made the losses as one `[T]` array, what is not finite is
-        taken to be the absent tasks' while the losses of those present are finite.)
+        alone. (What is not finite in arrays that tasks share, as where `vmap` made the
+        losses, is taken to be an absent one's while the present ones' are finite.)
 
         Args:
           present: `[T]` (bool).

@@ -12,7 +12,7 @@ from typing import Any
 from auxjax.run._errors import RunError, writing
 from auxjax.run._json import from_json, replace_file, to_json
 
-_REMEMBERED = 256  # lines that a checkpoint keeps a copy of, at most
+_REMEMBERED = 256  # lines that a checkpoint keeps a copy of, or one whole step's
 
 
 class MetricsWriter:
@@ -40,7 +40,7 @@ class MetricsWriter:
         if self._path.is_file():
             self._keep(lambda row: True)
         self._open()
-        self._last: deque[tuple[int, str]] = deque(maxlen=_REMEMBERED)
+        self._last: deque[tuple[int, str]] = deque()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Appends one row.
@@ -60,6 +60,10 @@ class MetricsWriter:
         with writing(self._path):
             _append(self._file, line.encode())
         self._last.append((step, line))
+        if len(self._last) > _REMEMBERED:
+            oldest = self._last[0][0]
+            while self._last[0][0] == oldest != step:
+                self._last.popleft()
 
     def take_last(self) -> list[str]:
         """The last lines written since this was last asked, of whole steps.
@@ -68,11 +72,9 @@ class MetricsWriter:
         """
         with writing(self._path):
             os.fsync(self._file.fileno())
-        last = list(self._last)
-        if len(last) == _REMEMBERED:  # of the first step, some lines may be forgotten
-            last = [row for row in last if row[0] > last[0][0]]
+        last = [line for _, line in self._last]
         self._last.clear()
-        return [line for _, line in last]
+        return last
 
     def truncate_after(self, step: int) -> None:
         """Drops the rows beyond `step`, and a last line that was cut short.

@@ -16,7 +16,7 @@ def cosine(jac: Jacobian, where: Mask | None = None) -> jax.Array:
     """cos(∇L_main, ∇Lᵢ) `[T]` on the leaves in `where`; 0 where a gradient is zero."""
     dots = jac.gramian_row(0, where)
     norms = jac.norms(where)
-    return _safe_divide(dots, norms * norms[0])
+    return jnp.clip(_safe_divide(dots, norms * norms[0]), -1, 1)
 
 
 def cosine_of_squares(dots: jax.Array, squares: jax.Array) -> jax.Array:

@@ -59,7 +59,7 @@ def nnx_model(transform):
 SORTERS = {
     "jax.checkpoint": jax.checkpoint(plain),
     "an inner jax.jit": lambda w: jax.jit(plain)(w),
-    "an inner jax.vmap": lambda w: jax.tree.map(
+    "jax.jit in jax.vmap": lambda w: jax.tree.map(
         jnp.sum, jax.vmap(lambda x: jax.jit(values)(x @ w))(X)
     ),
     "nn.remat": linen(nn.remat),

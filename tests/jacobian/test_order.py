@@ -41,6 +41,12 @@ SORTED = {
     "inner jit": lambda p: jax.jit(policy_first)(p),
     "jit of checkpoint": jax.jit(jax.checkpoint(policy_first)),
     "halved": lambda p: {k: v / 2 for k, v in jax.jit(policy_first)(p).items()},
+    "with a penalty": lambda p: {
+        k: v + 0.0 * jnp.sum(p**2) for k, v in jax.checkpoint(policy_first)(p).items()
+    },
+    "weighted": lambda p: {
+        k: v * (1.0 + 0.0 * p[0]) for k, v in jax.jit(policy_first)(p).items()
+    },
     "scan": scanned,
     "cond": lambda p: jax.lax.cond(p[0] < 9, policy_first, policy_first, p),
     "custom_vjp": backwards,
@@ -68,12 +74,19 @@ def test_the_order_of_the_alphabet_out_of_a_transformation(name):
     assert shared_mask(SORTED[name], P) is True  # the same in any order
 
 
+def heads_of_one_trunk(p):
+    """A transformation inside that is not the losses'."""
+    size, hidden = jax.checkpoint(lambda p: (jnp.sum(p**2), jnp.tanh(p)))(p)
+    return {"a": jnp.sum(hidden), "b": jnp.sum(hidden**2) + size, "c": size}
+
+
 def test_an_order_that_can_be_trusted():
     trusted = {
         "by hand": lambda p: {"a": p[0], "b": jnp.sum(p), "c": jnp.sum(p**2)},
         "unsorted": policy_first,
         "jitted": jax.jit(policy_first),
         "ordered": lambda p: collections.OrderedDict(a=p[0], b=jnp.sum(p)),
+        "heads of one trunk": heads_of_one_trunk,
         "main": jax.checkpoint(lambda p: {"main": p[0], "other": p[1]}),
         "a tuple": jax.checkpoint(lambda p: (p[0], p[1])),
     }

@@ -150,3 +150,6 @@ def test_the_last_rows_are_of_whole_steps(tmp_path, monkeypatch):
         assert writer.take_last() == []
         writer.write({"step": 4})
         assert writer.take_last() == ['{"step": 4}\n']
+        for seed in range(6):  # more rows than are remembered, but of one step
+            writer.write({"step": 5, "seed": seed})
+        assert len(writer.take_last()) == 6
