@@ -169,20 +169,18 @@ def few(split: Split) -> Split:
 
 def choose_primaries(config: Config, names: Sequence[str]) -> tuple[int, ...]:
     """The indices of the attributes that take turns."""
-    if not config.auxiliary:
-        return ()
-    if not config.primaries:
-        count = 1 if config.smoke else 3
-        return tuple(
-            np.linspace(0, len(names), count, endpoint=False).astype(int).tolist()
-        )
     unknown = [name for name in config.primaries if name not in names]
     if unknown:
         raise RunError(
             f"`primaries` should be among {', '.join(names)}. Found "
             f"{', '.join(unknown)}."
         )
-    return tuple(list(names).index(name) for name in config.primaries)
+    if not config.auxiliary:
+        return ()
+    if config.primaries:
+        return tuple(list(names).index(name) for name in config.primaries)
+    count = 1 if config.smoke else 3
+    return tuple(np.linspace(0, len(names), count, endpoint=False).astype(int).tolist())
 
 
 def learn(

@@ -454,7 +454,7 @@ def test_a_smoke_run_leaves_everything_behind(script, tmp_path, capsys):
     for name in ("rl_aux.png", "labels.png"):
         assert (folder / name).stat().st_size > 5_000
     said = capsys.readouterr().out
-    assert "label use" in said
+    assert "label use" in text
     assert NOTHING in said
     assert "− single" not in said + text
     # Nothing is left to train: the same table again, but for the time.
