@@ -336,3 +336,16 @@ def test_refusals():
         tx.update(rows, state, third_jacobian=rows)
     with pytest.raises(ValueError, match="`num_tasks` should be 3"):
         tx.update(rows, state, second_jacobian=jnp.asarray(J, jnp.float32))
+
+
+@pytest.mark.parametrize("options", [{}, {"learning_rate": 0.1}, {"objectives": 1}])
+def test_a_batch_that_is_not_finite_leaves_no_trace(options):
+    tx = auxjax.sdmgrad(**options)
+    params = jnp.zeros(2)
+    good, bad = jnp.eye(2) * 2.0, jnp.array([[1.0, 0.0], [jnp.inf, 0.0]])
+    _, before = tx.update(good, tx.init(params), params)
+    update, after = tx.update(bad, before, params)
+    assert not np.all(np.isfinite(update)) or options.get("objectives")
+    np.testing.assert_array_equal(after[0].weights, before[0].weights)
+    update, _ = tx.update(good, after, params)
+    assert np.all(np.isfinite(update))
