@@ -89,7 +89,8 @@ def sdmgrad_weights(
         rate = jnp.asarray(rate, gramian.dtype)
         w = _descend(matrix, old, mean, here, lam, rate, momentum, num_steps)
     rows = (w + lam * mean) / (1.0 + lam)
-    return rows, jnp.where(here & jnp.all(jnp.isfinite(w)), w, old).astype(weights.dtype)
+    takes = here & jnp.all(jnp.isfinite(w))
+    return rows, jnp.where(takes, w, old).astype(weights.dtype)
 
 
 def sdmgrad(
