@@ -74,7 +74,7 @@ def silence(
 def _divisors(jaxpr: Any) -> set[int]:
     """Which inputs of a program something is divided by, in programs inside it too."""
     place = {var: number for number, var in enumerate(jaxpr.invars)}
-    found: set[int] = set()
+    found: set[Any] = set()
     for eqn in jaxpr.eqns:
         inputs = [
             None if isinstance(v, jex_core.Literal) else place.get(v)

@@ -199,7 +199,7 @@ class StackedJacobian(NoGradient):
         layout = self._layout()
         return layout.unflatten(list(layout.is_differentiable))
 
-    def as_updates(self) -> StackedJacobian:
+    def as_updates(self) -> Any:
         """What a transformation hands on: itself."""
         return self
 
