@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+OUT = Path("runs", "benchmarks")  # results of this repository: --out benchmarks/results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Config:
     """Of mlp and cnn."""
     turns: int = 24
     """How often every step is timed."""
-    out: Path = Path("runs", "benchmarks")
+    out: Path = OUT
     """The folder for the table and the numbers."""
 
 
