@@ -80,7 +80,7 @@ def _maker_of_all(jaxpr: Any) -> str | None:
     }
 
     def origins(var):
-        """The scalar outputs of programs inside that a loss is made of."""
+        """The numbers, or a batch of them, out of programs inside that it is made of."""
         found, seen, stack = set(), set(), [var]
         while stack:
             var = stack.pop()
@@ -90,7 +90,7 @@ def _maker_of_all(jaxpr: Any) -> str | None:
             eqn = jaxpr.eqns[made_by[var][0]]
             inside = any(True for _ in jex_core.jaxprs_in_params(eqn.params))
             if inside and len(eqn.outvars) > 1:
-                found |= {made_by[var]} if var.aval.shape == () else set()
+                found |= {made_by[var]} if var.aval.ndim <= 1 else set()
             else:
                 stack += eqn.invars
         return found
