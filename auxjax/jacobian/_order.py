@@ -80,7 +80,7 @@ def _maker_of_all(jaxpr: Any) -> str | None:
     }
 
     def origins(var):
-        """The numbers, or a batch of them, out of programs inside that it is made of."""
+        """Numbers, or batches of them, from programs inside that it is made of."""
         found, seen, stack = set(), set(), [var]
         while stack:
             var = stack.pop()
