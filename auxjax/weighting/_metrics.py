@@ -16,7 +16,8 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
     """Weights, cosines and norms of the tasks, `[T]` each, out of an optimizer's state.
 
     Looks for rules anywhere in the state: inside `optax.chain`, `optax.masked`,
-    `autolambda`, or beside the parameters in your own train state. Works under `jit`.
+    `autolambda`, or beside the parameters in your own train state. A rule of your own is
+    found if its state is a NamedTuple called `…State`. Works under `jit`.
 
     Args:
       opt_state: a pytree with rules' states in it.
@@ -69,7 +70,11 @@ def _rules(tree: Any) -> list[tuple[str, Any]]:
 
     def is_rule(node):  # by its class, as anybody's tuple may have a field `weights`
         kind = type(node)
-        return hasattr(kind, "_fields") and kind.__module__.startswith(ROOMS)
+        is_ours = kind.__module__.startswith(ROOMS)
+        is_like_ours = kind.__name__.endswith("State") and any(
+            hasattr(node, name) for name in QUANTITIES
+        )
+        return hasattr(kind, "_fields") and (is_ours or is_like_ours)
 
     def visit(node):
         if is_rule(node):
