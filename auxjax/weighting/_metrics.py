@@ -16,8 +16,8 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
     """Weights, cosines and norms of the tasks, `[T]` each, out of an optimizer's state.
 
     Looks for rules anywhere in the state: inside `optax.chain`, `optax.masked`,
-    `autolambda`, or beside the parameters in your own train state. A rule of your own is
-    found if its state is a NamedTuple called `…State`. Works under `jit`.
+    `autolambda`, or beside the parameters in your own train state. A rule of your own
+    is found if its state is a NamedTuple called `…State`. Works under `jit`.
 
     Args:
       opt_state: a pytree with rules' states in it.
