@@ -206,8 +206,9 @@ def apply_updates(params: Params, updates: Any) -> Params:
       >>> params = {"w": jnp.ones(2), "steps": jnp.array(3)}
       >>> jac = auxjax.task_jacobian(lambda p: (p["w"].sum(), p["w"][0]), params)
       >>> updates, _ = auxjax.sum_tasks().update(jac, optax.EmptyState())
-      >>> auxjax.apply_updates(params, updates)
-      {'steps': Array(3, dtype=int32), 'w': Array([3., 2.], dtype=float32)}
+      >>> moved = auxjax.apply_updates(params, updates)
+      >>> moved["w"].tolist(), int(moved["steps"])
+      ([3.0, 2.0], 3)
     """
     layout = Layout(params)
     added = layout.flatten(updates, "updates")
