@@ -1,4 +1,4 @@
-"""Numbers that users give: Python's or NumPy's, whole where they have to be."""
+"""Whole numbers, whoever made them: Python, NumPy or JAX."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ import operator
 from typing import Any
 
 
-def whole(name: str, value: Any) -> int:
-    """A count of Python's or NumPy's as Python's own.
+def integer(name: str, value: Any, least: int | None = None) -> int:
+    """The number as Python's own, which prints, hashes and promotes as one expects.
 
     Args:
       name: what the message calls it.
-      value: the count.
+      value: `3`, `np.int64(3)`, `jnp.int32(3)`.
+      least: what it should be at least, if anything.
 
     Returns:
-      The count, at least 1.
+      The number.
 
     Raises:
-      ValueError: it is no integer, or below 1.
+      ValueError: it is no whole number, or below the least.
 
     Example:
       >>> import numpy as np
-      >>> whole("epochs", np.int64(3))
+      >>> integer("epochs", np.int64(3), 1)
       3
     """
     try:
         number = operator.index(value)
     except TypeError as error:
         raise ValueError(f"`{name}` should be an integer. Found {value!r}.") from error
-    if number < 1:
-        raise ValueError(f"`{name}` should be at least 1. Found {number}.")
+    if least is not None and number < least:
+        raise ValueError(f"`{name}` should be at least {least}. Found {number}.")
     return number

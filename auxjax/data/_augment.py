@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax._types import Array, Float, Key, Shaped
-from auxjax.data._integers import integer
 from auxjax.data._scenes import Scenes
 
 __all__ = ["augment_scenes", "random_crop_flip", "rotate"]

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import jax
 import numpy as np
 
-from auxjax.data._integers import integer
+from auxjax._numbers import integer
 
 
 def batches(

@@ -11,10 +11,10 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax.data._decoded import cache_folder, decode_once, fingerprint
 from auxjax.data._find import find, require_file
 from auxjax.data._images import Attributes, hinted, malformed
-from auxjax.data._integers import integer
 from auxjax.data._pixels import open_rgb, pillow, squeeze
 
 _ATTRIBUTES, _PARTITION = "list_attr_celeba.txt", "list_eval_partition.txt"

@@ -9,9 +9,9 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax.data._find import find
 from auxjax.data._images import hinted, malformed
-from auxjax.data._integers import integer
 from auxjax.data._numbered import (
     UNKNOWN,
     Kind,

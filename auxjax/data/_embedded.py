@@ -7,8 +7,8 @@ from typing import SupportsIndex
 import numpy as np
 
 from auxjax._extras import require
+from auxjax._numbers import integer
 from auxjax.data._images import Images
-from auxjax.data._integers import integer
 
 
 def digits(

@@ -9,8 +9,8 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax.data._images import Images, hinted, malformed
-from auxjax.data._integers import integer
 from auxjax.data._pixels import centre, open_rgb, pillow
 from auxjax.data._visible import visible
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import SupportsIndex
 
+from auxjax._numbers import integer
 from auxjax.data._find import find
 from auxjax.data._images import hinted
-from auxjax.data._integers import integer
 from auxjax.data._numbered import (
     Kind,
     read_finite,

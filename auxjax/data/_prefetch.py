@@ -10,7 +10,7 @@ from typing import Any, SupportsIndex
 
 import jax
 
-from auxjax.data._integers import integer
+from auxjax._numbers import integer
 
 _PATIENCE = 5.0  # seconds that closing waits for a batch which is being read
 

@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax._types import Array, Key
 from auxjax.data._decoded import cache_folder
-from auxjax.data._integers import integer
 from auxjax.data._rooms_cache import Arrays, load, recipe, save
 from auxjax.data._rooms_scene import random_room
 from auxjax.data._rooms_trace import camera_rays, trace

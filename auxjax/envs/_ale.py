@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax._extras import require
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax._types import Array
 from auxjax.envs._adapt import check_name, lenient
 from auxjax.envs._protocol import Discrete, Timestep, VectorEnv
@@ -123,8 +123,8 @@ def from_ale(
         Machado et al., "Revisiting the Arcade Learning Environment",
         arXiv 1709.06009.
     """
-    num_envs = whole("num_envs", num_envs)
-    max_frames = whole("max_frames", max_frames)
+    num_envs = integer("num_envs", num_envs, 1)
+    max_frames = integer("max_frames", max_frames, 1)
     check_name(name, known := game_names(), "`ALE/<Game>-v5`")
     if not 0 <= repeat_action_probability <= 1:
         raise ValueError(

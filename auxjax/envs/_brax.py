@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._extras import require
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax.envs._adapt import check_name, lenient, strong
 from auxjax.envs._protocol import Box, Environment
 
@@ -61,7 +61,7 @@ def from_brax(name: str, *, max_steps: SupportsIndex = 1000) -> Environment:
         Freeman et al., "Brax", arXiv 2106.13281.
     """
     check_name(name, BRAX)
-    max_steps = whole("max_steps", max_steps)
+    max_steps = integer("max_steps", max_steps, 1)
     envs = require("brax.envs", "brax", f"`{name}`")
     with warnings.catch_warnings(), lenient():
         warnings.filterwarnings("ignore", "Brax System")  # recommends mjx, every time

@@ -7,7 +7,7 @@ from typing import NamedTuple, SupportsIndex
 import jax
 import jax.numpy as jnp
 
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax._types import Array, Bool, Float, Int, PyTree
 from auxjax.envs._protocol import Environment, Timestep, VectorEnv
 
@@ -61,7 +61,7 @@ def vectorise(
         >>> float(timestep.episode_return[0]), int(timestep.episode_length[0])
         (1.0, 2)
     """
-    num_envs = whole("num_envs", num_envs)
+    num_envs = integer("num_envs", num_envs, 1)
 
     def begin(key):
         return jax.vmap(env.reset)(jax.random.split(key, num_envs))

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax.envs import has_images
 
 AUXILIARY_TASKS = ("forward", "inverse", "egomotion", "autoencoder", "flow")
@@ -106,7 +106,7 @@ class A2CConfig:
             )
         sizes = ("num_envs", "rollout_length", "horizon", "features", "hidden")
         for name in (*sizes, "frames"):
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         for field in dataclasses.fields(A2CConfig):
             value = getattr(self, field.name)
             if isinstance(value, float | np.floating) and not math.isfinite(value):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, SupportsIndex
 import jax
 import jax.numpy as jnp
 
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax.envs import Timestep, VectorEnv
 from auxjax.rl._gae import gae
 from auxjax.rl._ppo_config import PPOConfig
@@ -145,7 +145,7 @@ def make_ppo_train(
     References:
       Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347.
     """
-    num_updates = whole("num_updates", num_updates)
+    num_updates = integer("num_updates", num_updates, 1)
     agent = make_ppo(config, env, network)
 
     def train(key):

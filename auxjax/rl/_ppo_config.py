@@ -7,7 +7,7 @@ import math
 
 import optax
 
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PPOConfig:
     def __post_init__(self):
         """Refuses numbers that make no sense."""
         for name in ("rollout_length", "epochs", "minibatch_size"):
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         for name in ("entropy_coef", "value_coef"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 import jax
 import numpy as np
 
-from auxjax._numbers import whole
+from auxjax._numbers import integer
 from auxjax._types import PyTree
 from auxjax.run._checkpoint import last_checkpoint, read_note, restore, save
 from auxjax.run._errors import (
@@ -75,8 +75,8 @@ def run_chunks(
         may have other runs to make. The chunk was finished and saved; a second Ctrl-C
         stops at once, at the checkpoint before.
     """
-    num_chunks = whole("num_chunks", num_chunks)
-    checkpoint_every = whole("checkpoint_every", checkpoint_every)
+    num_chunks = integer("num_chunks", num_chunks, 1)
+    checkpoint_every = integer("checkpoint_every", checkpoint_every, 1)
     state, chunk, start, last_rows = _begin(state, folder, num_chunks)
     mend_metrics(folder.metrics, start, last_rows)
     try:

@@ -13,9 +13,9 @@ from typing import NamedTuple, SupportsIndex
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax._types import Array, Bool, Float, Int, Shaped
 from auxjax.supervised._dense import check_pixels, known, known_class, unit
-from auxjax.supervised._streams import integer
 
 __all__ = ["DepthSums", "NormalSums", "SegmentationSums", "delta_mtl"]
 

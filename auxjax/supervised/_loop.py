@@ -8,12 +8,12 @@ from typing import Any, SupportsIndex
 import jax
 import optax
 
+from auxjax._numbers import integer
 from auxjax._types import LossFn
 from auxjax.supervised._step import StepMetrics, TrainState, epoch_keys, make_step
 from auxjax.supervised._streams import (
     count_samples,
     epoch_indices,
-    integer,
     take,
 )
 

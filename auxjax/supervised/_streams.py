@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax._types import Array, Int, Key, PyTree
 
 
@@ -45,17 +45,6 @@ def epoch_indices(
     steps = num_samples // batch_size
     order = jax.random.permutation(key, num_samples)
     return order[: steps * batch_size].reshape(steps, batch_size)
-
-
-def integer(name: str, value: Any, least: int | None = None) -> int:
-    """A number of NumPy's or Python's as Python's own, or an error that names it."""
-    try:
-        number = operator.index(value)
-    except TypeError as error:
-        raise ValueError(f"`{name}` should be an integer. Found {value!r}.") from error
-    if least is not None and number < least:
-        raise ValueError(f"`{name}` should be at least {least}. Found {number}.")
-    return number
 
 
 def count_samples(data: PyTree[Any]) -> int:
