@@ -16,21 +16,19 @@ from jax.interpreters import partial_eval as pe
 
 from auxjax.jacobian import _linear
 
-_MOVES = set(
-    [
-        "broadcast_in_dim",
-        "convert_element_type",
-        "copy",
-        "dynamic_slice",
-        "expand_dims",
-        "gather",
-        "reshape",
-        "rev",
-        "slice",
-        "squeeze",
-        "transpose",
-    ]
-)
+_MOVES = {
+    "broadcast_in_dim",
+    "convert_element_type",
+    "copy",
+    "dynamic_slice",
+    "expand_dims",
+    "gather",
+    "reshape",
+    "rev",
+    "slice",
+    "squeeze",
+    "transpose",
+}
 """What hands numbers on as they are."""
 
 
