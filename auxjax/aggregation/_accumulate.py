@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from auxjax._types import Params
-from auxjax.jacobian import as_jacobian, check_task_mask, wide
+from auxjax.jacobian import as_jacobian, check_task_mask, counterpart, wide
 
 
 class AccumulateState(NamedTuple):
@@ -161,10 +161,9 @@ def _no_rows(params: Params, num_tasks: int) -> Any:
     def zeros(x):
         if not _is_number(x):
             return jnp.zeros(0)
-        dtype = wide(jnp.result_type(x))
-        if jnp.iscomplexobj(x):
-            dtype = jnp.complex128 if dtype == jnp.float64 else jnp.complex64
-        return jnp.zeros((num_tasks, *jnp.shape(x)), dtype)
+        x = jnp.asarray(x)
+        dtype = counterpart(x, wide(x.dtype))
+        return jnp.zeros((num_tasks, *x.shape), dtype)
 
     return jax.tree.map(zeros, params)
 

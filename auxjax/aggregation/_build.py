@@ -21,6 +21,7 @@ from auxjax.jacobian import (
     as_real,
     check_task_mask,
     labels_of,
+    unless_spoilt,
     wide,
 )
 
@@ -77,7 +78,8 @@ def from_rows(
       num_tasks: T, where the state's shape depends on it; None: any.
 
     Returns:
-      An aggregating transformation; its state is a tuple, one entry a group. Its update
+      An aggregating transformation; its state is a tuple, one entry a group, which
+      stays as it was in a step that would put a NaN or an infinity into it. Its update
       takes `other_batches=`, Jacobians of the same tasks whose rows `reduce` sees below
       the first ones.
     """
@@ -115,9 +117,10 @@ def from_rows(
                 i for i, x in enumerate(rows) if x is not None and labels[i] == label
             ]
             if own:
-                found, new_state[number] = reduce(
+                found, after = reduce(
                     [as_real(rows[i]) for i in own], present, state[number], jac.losses
                 )
+                new_state[number] = unless_spoilt(after, state[number])
                 for i, grad in zip(own, found, strict=True):
                     grads[i] = as_dtype(grad, rows[i].dtype)
         return jax.tree.unflatten(jac.structure, grads), tuple(new_state)

@@ -89,8 +89,7 @@ def sdmgrad_weights(
         rate = jnp.asarray(rate, gramian.dtype)
         w = _descend(matrix, old, mean, here, lam, rate, momentum, num_steps)
     rows = (w + lam * mean) / (1.0 + lam)
-    takes = here & jnp.all(jnp.isfinite(w))
-    return rows, jnp.where(takes, w, old).astype(weights.dtype)
+    return rows, jnp.where(here, w, old).astype(weights.dtype)
 
 
 def sdmgrad(

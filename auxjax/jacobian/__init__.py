@@ -8,9 +8,10 @@ products with a direction are `jac.jvp(v)`.
 
 from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._checks import check_task_mask, is_traced
-from auxjax.jacobian._dense import as_dtype, as_real
+from auxjax.jacobian._dense import as_dtype, as_real, counterpart
 from auxjax.jacobian._dependence import shared_mask
 from auxjax.jacobian._either import Jacobian, as_jacobian, task_grads
+from auxjax.jacobian._finite import stays_finite, unless_spoilt
 from auxjax.jacobian._leaves import (
     Layout,
     apply_updates,
@@ -33,12 +34,15 @@ __all__ = [
     "as_real",
     "broadcast_mask",
     "check_task_mask",
+    "counterpart",
     "evaluate",
     "is_traced",
     "labels_of",
     "masked_leaves",
     "shared_mask",
+    "stays_finite",
     "task_grads",
     "task_jacobian",
+    "unless_spoilt",
     "wide",
 ]

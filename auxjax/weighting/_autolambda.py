@@ -9,7 +9,7 @@ import optax
 
 from auxjax._types import Array, Key, Number
 from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.jacobian import as_jacobian, unless_spoilt
 from auxjax.meta import of_variables
 from auxjax.weighting._autolambda_step import (
     check,
@@ -17,7 +17,6 @@ from auxjax.weighting._autolambda_step import (
     learn,
     need_meta,
     start,
-    unless_spoilt,
 )
 from auxjax.weighting._checks import check_optimizer
 

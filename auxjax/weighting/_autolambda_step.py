@@ -20,7 +20,7 @@ from auxjax.meta import (
     finite_difference_meta_gradient,
     lookahead,
 )
-from auxjax.weighting._build import at_fault, move, start_moments, stays_finite
+from auxjax.weighting._build import at_fault, move, start_moments
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
@@ -217,16 +217,6 @@ def draw(
     if present is None:
         return jac, (jnp.ones(num_tasks, bool), drawn)
     return jac.mask(present), (present, drawn * present.astype(dtype))
-
-
-def unless_spoilt(new: Any, old: Any) -> Any:
-    """A new state, or all of the old one where a number of the new is not finite."""
-    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
-    sound = [jnp.all(stays_finite(a, b)) for a, b in pairs]
-    if not sound:
-        return new
-    keep = jnp.all(jnp.stack(sound))
-    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), new, old)
 
 
 def start(

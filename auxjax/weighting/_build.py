@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax.jacobian import as_jacobian, check_task_mask
+from auxjax.jacobian import as_jacobian, check_task_mask, stays_finite
 
 
 def row_transform(
@@ -89,13 +89,6 @@ def _settle(new: Any, old: Any, present: jax.Array, counted: jax.Array) -> Any:
 def at_fault(bad_loss: jax.Array, spoilt: jax.Array) -> jax.Array:
     """Who is counted `[T]`: a loss that is not finite explains what else went wrong."""
     return jnp.where(jnp.any(bad_loss), bad_loss, spoilt)
-
-
-def stays_finite(new: Any, old: Any) -> jax.Array:
-    """False, entry by entry, where a number that was finite is no more."""
-    if not jnp.issubdtype(jnp.result_type(new), jnp.inexact):
-        return jnp.ones(jnp.shape(new), bool)
-    return jnp.logical_or(jnp.isfinite(new), jnp.logical_not(jnp.isfinite(old)))
 
 
 def over_tasks(among: jax.Array, like: Any) -> jax.Array:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from auxjax._numbers import integer
 from auxjax.data import _rooms, batches, digits, prefetch, random_crop_flip, rotate
-from auxjax.data._integers import integer
 from auxjax.data._rooms import render_room
 
 
