@@ -23,13 +23,13 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("rl", "plots"):
-    import _a2c_report as report
-    import _a2c_run as runs
     import tyro
-    from _output import choose_folder, unless_said
+    from a2c import report
+    from a2c import run as runs
+    from lab.output import choose_folder, unless_said
 
     from auxjax.rl import A2CConfig
     from auxjax.run import parse, plain_errors, use_compilation_cache

@@ -31,18 +31,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _celeba_report as report
     import numpy as np
-    from _celeba_data import AttributeSource, Split, load_attributes
-    from _celeba_host import HostAdvance
-    from _celeba_problem import make_problem
-    from _methods import RULES, check_names, spelled_out
-    from _output import choose_folder, unless_said
-    from _train_loop import Advance, train
-    from _training import SINGLE, Curves, Training, say
+    from attributes import report
+    from attributes.data import AttributeSource, Split, load_attributes
+    from attributes.host import HostAdvance
+    from attributes.problem import make_problem
+    from lab.loop import Advance, train
+    from lab.output import choose_folder, unless_said
+    from lab.rules import RULES, check_names, spelled_out
+    from lab.training import SINGLE, Curves, Training, say
 
     from auxjax.run import (
         RunError,
@@ -61,7 +61,7 @@ class Config(Training):
         *("equal", "uncertainty", "dwa", "rlw-dirichlet", "rlw-normal", "imtl_g"),
         *("mgda", "graddrop", "pcgrad", "cagrad", "autolambda-all"),
     )
-    """In the multi-task setting: names out of `experiments/_methods.py`; `equal` is the
+    """In the multi-task setting: names out of `lab/rules.py`; `equal` is the
     figure's Unit. Scal."""
     auxiliary: tuple[str, ...] = ("autolambda-main",)
     """In the auxiliary setting; none, as in `--auxiliary` alone, leaves it out."""

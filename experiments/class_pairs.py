@@ -30,17 +30,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _pairs_report as report
     import numpy as np
-    from _class_distance import distances, features
-    from _output import choose_folder, unless_said
-    from _pairs_problem import Pair, make_problem, read_folder, select
-    from _sources import Source, describe, load
-    from _train_loop import train
-    from _training import SINGLE, Training, say
+    from class_pairs import report
+    from class_pairs.distance import distances, features
+    from class_pairs.problem import Pair, make_problem, read_folder, select
+    from lab.loop import train
+    from lab.output import choose_folder, unless_said
+    from lab.sources import Source, describe, load
+    from lab.training import SINGLE, Training, say
 
     from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
@@ -50,7 +50,7 @@ class Config(Training):
     """Pairs of classes, near and far."""
 
     method: tuple[str, ...] = (SINGLE, "equal", "gcs")
-    """Names out of `experiments/_methods.py`, and `single`; `equal`, or
+    """Names out of `experiments/lab/rules.py`, and `single`; `equal`, or
     `multi`, is the paper's multi-task, `gcs` its gating."""
     source: Source = "mnist_5000"
     """What to read, unless a folder of images is given."""

@@ -24,14 +24,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _compare_report as report
-    from _compare_problem import prepare
-    from _compare_run import Kept, run
-    from _methods import RULES, check_names, spelled_out
-    from _output import choose_folder, unless_said
+    from compare_rules import report
+    from compare_rules.problem import prepare
+    from compare_rules.run import Kept, run
+    from lab.output import choose_folder, unless_said
+    from lab.rules import RULES, check_names, spelled_out
 
     from auxjax.run import open_run, parse, plain_errors, use_compilation_cache
 
@@ -43,7 +43,7 @@ class Config:
     """Every rule of auxjax on the same digits."""
 
     methods: tuple[str, ...] = ()
-    """Names out of `experiments/_methods.py`; none: all of them. Equal weighting and
+    """Names out of `experiments/lab/rules.py`; none: all of them. Equal weighting and
     the single-task networks always take part."""
     seeds: int = 5
     """How many; each draws its own split, noise and network."""

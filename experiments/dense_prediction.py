@@ -30,16 +30,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _dense_problem as problems
-    import _dense_report as report
-    from _dense_variants import STUDIES, Variant, variants
-    from _methods import AUXILIARY, RULES
-    from _output import choose_folder, unless_said
-    from _train_loop import train
-    from _training import SINGLE, Training, say
+    from dense import problem as problems
+    from dense import report
+    from dense.variants import STUDIES, Variant, variants
+    from lab.loop import train
+    from lab.output import choose_folder, unless_said
+    from lab.rules import AUXILIARY, RULES
+    from lab.training import SINGLE, Training, say
 
     from auxjax.run import parse, plain_errors, use_compilation_cache
 
@@ -56,7 +56,7 @@ class Config(Training):
         "autolambda-all",
         "autolambda-main",
     )
-    """Names out of `experiments/_methods.py`; those for one main task are trained once
+    """Names out of `experiments/lab/rules.py`; those for one main task are trained once
     for every task as the main one. Single-task networks always take part."""
     study: Literal["methods", "compositions", "robustness", "groupings"] = "methods"
     """What to compare."""

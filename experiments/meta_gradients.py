@@ -25,17 +25,24 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _meta_measure as measuring
-    import _meta_report as reporting
     import jax
     import optax
-    from _meta_figure import draw
-    from _meta_measure import Optimizer
-    from _meta_problem import SMALL, SMOOTH, WEIGHT, Problem, Sizes, make_problem
-    from _output import choose_folder, tell, unless_said, write_text
+    from lab.output import choose_folder, tell, unless_said, write_text
+    from meta_gradients import measure as measuring
+    from meta_gradients import report as reporting
+    from meta_gradients.figure import draw
+    from meta_gradients.measure import Optimizer
+    from meta_gradients.problem import (
+        SMALL,
+        SMOOTH,
+        WEIGHT,
+        Problem,
+        Sizes,
+        make_problem,
+    )
 
     from auxjax.run import machine, open_run, parse, plain_errors, write_json
 

@@ -26,17 +26,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _domains_report as report
     import numpy as np
-    from _domains_data import Domains, DomainSource, load_domains
-    from _domains_problem import make_problem, make_singles
-    from _methods import check_names, spelled_out
-    from _output import choose_folder, unless_said
-    from _train_loop import train
-    from _training import SINGLE, Training, say
+    from domains import report
+    from domains.data import Domains, DomainSource, load_domains
+    from domains.problem import make_problem, make_singles
+    from lab.loop import train
+    from lab.output import choose_folder, unless_said
+    from lab.rules import check_names, spelled_out
+    from lab.training import SINGLE, Training, say
 
     from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
@@ -46,7 +46,7 @@ class Config(Training):
     """Domains with a shared trunk, as many tasks and as helpers of one."""
 
     method: tuple[str, ...] = (SINGLE, "equal", "uncertainty", "dwa", "autolambda-all")
-    """In the multi-task setting: names out of `experiments/_methods.py`, and `single`,
+    """In the multi-task setting: names out of `experiments/lab/rules.py`, and `single`,
     a network for each domain."""
     auxiliary: tuple[str, ...] = ("gcs", "autolambda-main")
     """In the auxiliary setting; none, as in `--auxiliary` alone, leaves it out."""

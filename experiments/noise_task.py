@@ -24,16 +24,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _noise_report as report
-    import _noise_tasks as tasks
     import jax
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from _output import choose_folder
+    from lab.output import choose_folder
+    from noise import problem as tasks
+    from noise import report
 
     import auxjax
     from auxjax.run import (

@@ -27,15 +27,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _rl_aux_report as report
-    from _output import choose_folder, unless_said
-    from _rl_aux_data import GROUPS, Problem, Source, read
-    from _rl_aux_run import train
-    from _rl_aux_variants import AGENTS, setting, variants
-    from _training import say
+    from lab.output import choose_folder, unless_said
+    from lab.training import say
+    from labelling import report
+    from labelling.data import GROUPS, Problem, Source, read
+    from labelling.run import train
+    from labelling.variants import AGENTS, setting, variants
 
     from auxjax.data import Images
     from auxjax.labelling import METHODS

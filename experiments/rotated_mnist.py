@@ -22,24 +22,24 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _rotated_report as report
     import jax
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from _output import choose_folder, unless_said
-    from _sources import Source, describe, load
-    from _train_loop import train
-    from _training import (
+    from lab.loop import train
+    from lab.output import choose_folder, unless_said
+    from lab.sources import Source, describe, load
+    from lab.training import (
         SINGLE,
         Problem,
         Training,
         accuracy,
         say,
     )
+    from rotated import report
 
     from auxjax.data import Images, rotate
     from auxjax.models import linear_head, mlp
@@ -51,7 +51,7 @@ class Config(Training):
     """RotatedMNIST, every rotation with every method."""
 
     method: tuple[str, ...] = (SINGLE, "equal", "gcs", "olaux", "autolambda-main")
-    """Names out of `experiments/_methods.py`, and `single`; `equal`, or
+    """Names out of `experiments/lab/rules.py`, and `single`; `equal`, or
     `multi`, is the paper's multi-task."""
     rotations: tuple[int, ...] = (0, 45, 90, 135, 180)
     """Degrees, counter-clockwise."""

@@ -13,14 +13,14 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-from _start import needs
+from lab.start import needs
 
 with needs("rl", "plots"):
     import numpy as np
     import tyro
-    from _a2c_report import final_returns, smoothed
-    from _a2c_run import Curves, read_curves
-    from _output import write_text
+    from a2c.report import final_returns, smoothed
+    from a2c.run import Curves, read_curves
+    from lab.output import write_text
 
     from auxjax.rl import METHODS
     from auxjax.run import (

@@ -20,16 +20,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _start import needs, quick_compilation
+from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    import _toy_claims as claims
-    import _toy_figures as figures
     import jax
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from _output import choose_folder, tell, verdicts
+    from lab.output import choose_folder, tell, verdicts
+    from toys import claims, figures
 
     import auxjax
     from auxjax.run import machine, parse, plain_errors, write_json

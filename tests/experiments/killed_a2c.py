@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 
-import _a2c_run
 import atari_a2c
+from a2c import run as _a2c_run
 
 rows, row = [], _a2c_run._row
 

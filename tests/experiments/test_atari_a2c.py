@@ -15,6 +15,7 @@ from PIL import Image
 from auxjax.rl import A2CConfig
 from auxjax.run import last_checkpoint, read_metrics
 from auxjax.run._checkpoint import _read_arrays
+from tests._scripts import load_script
 
 KILLED = Path(__file__).with_name("killed_a2c.py")
 
@@ -32,9 +33,10 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 @pytest.fixture(scope="module")
 def scripts(experiments):
     """The experiment's modules."""
-    import _a2c_report
-    import _a2c_run
-    import atari_a2c
+    from a2c import report as _a2c_report
+    from a2c import run as _a2c_run
+
+    atari_a2c = load_script("atari_a2c")
 
     return {"main": atari_a2c, "run": _a2c_run, "report": _a2c_report}
 

@@ -1,8 +1,8 @@
 """40 attributes: what they say, the network, the host's loader, the tables, a run."""
 
 import dataclasses
-import importlib
 import json
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +11,17 @@ import pytest
 from PIL import Image
 
 from auxjax.data import Attributes, Images
+from tests._scripts import load_script
 
-NEW = ("celeba", "_celeba_data", "_celeba_host", "_celeba_problem", "_celeba_report")
+PARTS = ("data", "host", "problem", "report")
 
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
 def module(experiments):
-    return {name.lstrip("_"): importlib.import_module(name) for name in NEW}
+    parts = {f"celeba_{x}": import_module(f"attributes.{x}") for x in PARTS}
+    return {"celeba": load_script("celeba"), **parts}
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +252,8 @@ def test_pieces_are_weighted_by_their_sizes(module, small, split, monkeypatch):
     problem = problems.make_problem(config, split)
     assert type(problem.train["images"]) is np.ndarray
     monkeypatch.setattr(host, "EVALUATED", 4)  # 4 + 3 and 4 + 4 + 1 images
-    import _train_loop
     import optax
+    from lab import loop as _train_loop
 
     tx = optax.sgd(0.1)
     start = jax.vmap(lambda seed: _train_loop._start(problem, tx, seed))
@@ -306,7 +308,7 @@ def test_stopped_and_resumed_is_as_never_stopped(
 
 
 def curves_of(accuracy, validation, seconds, **more):
-    from _training import Curves
+    from lab.training import Curves
 
     values = {"accuracy": accuracy, "validation": validation, **more}
     test = {name.replace("_", " "): np.asarray(x, float) for name, x in values.items()}

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 import auxjax
+from tests._scripts import load_script
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 with pytest.MonkeyPatch.context() as patch:
     patch.syspath_prepend(str(EXPERIMENTS))
-    from _methods import RULES
+    from lab.rules import RULES
 
 NOTHING = "A smoke run: its numbers say nothing."
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
@@ -23,35 +24,35 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def methods(experiments):
-    import _methods
+    from lab import rules
 
-    return _methods
+    return rules
 
 
 @pytest.fixture(scope="module")
 def problems(experiments):
-    import _compare_problem
+    from compare_rules import problem
 
-    return _compare_problem
+    return problem
 
 
 @pytest.fixture(scope="module")
 def runs(experiments):
-    import _compare_run
+    from compare_rules import run
 
-    return _compare_run
+    return run
 
 
 @pytest.fixture(scope="module")
 def report(experiments):
-    import _compare_report
+    from compare_rules import report
 
-    return _compare_report
+    return report
 
 
 @pytest.fixture(scope="module")
 def script(experiments):
-    import compare_rules
+    compare_rules = load_script("compare_rules")
 
     return compare_rules
 

@@ -10,14 +10,17 @@ import numpy as np
 import optax
 import pytest
 
+from tests._scripts import load_script
+
 
 @pytest.fixture(scope="module")
 def scripts(experiments):
     """The experiment's modules."""
-    import _meta_measure
-    import _meta_methods
-    import _meta_problem
-    import meta_gradients
+    from meta_gradients import measure as _meta_measure
+    from meta_gradients import methods as _meta_methods
+    from meta_gradients import problem as _meta_problem
+
+    meta_gradients = load_script("meta_gradients")
 
     return {
         "main": meta_gradients,

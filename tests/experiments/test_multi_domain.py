@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+from importlib import import_module
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +12,17 @@ import pytest
 from PIL import Image
 
 from auxjax.data import Images
+from tests._scripts import load_script
 
-NEW = (
-    *("multi_domain", "_domains_data", "_domains_figure", "_domains_network"),
-    *("_domains_paper", "_domains_problem", "_domains_report"),
-)
+PARTS = ("data", "figure", "network", "paper", "problem", "report")
 
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 
 @pytest.fixture(scope="module")
 def module(experiments):
-    import importlib
-
-    return {name.lstrip("_"): importlib.import_module(name) for name in NEW}
+    parts = {f"domains_{x}": import_module(f"domains.{x}") for x in PARTS}
+    return {"multi_domain": load_script("multi_domain"), **parts}
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +269,7 @@ def test_the_papers_optimizer(module):
 
 
 def curves_of(tasks, test, weights):
-    from _training import Curves
+    from lab.training import Curves
 
     weights = np.asarray(weights, float)
     return Curves(
@@ -394,7 +392,7 @@ def test_smoke_leaves_tables_numbers_and_a_figure(finished):
 
 def test_stopped_and_resumed_is_as_never_stopped(script, module, domains, tmp_path):
     """A run whose second checkpoint and metrics are gone goes on from the first."""
-    import _train_loop
+    from lab import loop as _train_loop
 
     class Stop(Exception):
         pass

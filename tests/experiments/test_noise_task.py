@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests._scripts import load_script
+
 KEY = jax.random.key(0)
 
 NOTHING = "A smoke run: its numbers say nothing."
@@ -16,21 +18,21 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def tasks(experiments):
-    import _noise_tasks
+    from noise import problem
 
-    return _noise_tasks
+    return problem
 
 
 @pytest.fixture(scope="module")
 def report(experiments):
-    import _noise_report
+    from noise import report
 
-    return _noise_report
+    return report
 
 
 @pytest.fixture(scope="module")
 def script(experiments):
-    import noise_task
+    noise_task = load_script("noise_task")
 
     return noise_task
 

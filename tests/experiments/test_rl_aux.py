@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from auxjax.data import Images
 from auxjax.labelling import LabelData, hierarchy, make_method
 from auxjax.run import RunError
+from tests._scripts import load_script
 
 TINY = {
     "seeds": 2,
@@ -34,30 +35,30 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def script(experiments):
-    import rl_aux
+    rl_aux = load_script("rl_aux")
 
     return rl_aux
 
 
 @pytest.fixture(scope="module")
 def data(experiments):
-    import _rl_aux_data
+    from labelling import data
 
-    return _rl_aux_data
+    return data
 
 
 @pytest.fixture(scope="module")
 def runs(experiments):
-    import _rl_aux_run
+    from labelling import run
 
-    return _rl_aux_run
+    return run
 
 
 @pytest.fixture(scope="module")
 def report(experiments):
-    import _rl_aux_report
+    from labelling import report
 
-    return _rl_aux_report
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +196,7 @@ def test_ablations_are_trainings_of_their_own_and_none_is_made_twice(script, run
         aux_weight=(0.5, 1.0),
         restore=("epoch", "never"),
     )
-    from _rl_aux_variants import variants
+    from labelling.variants import variants
 
     found = {v.folder: v.label for v in variants(config)}
     assert found == {
@@ -306,7 +307,7 @@ def test_a_loss_that_is_not_finite_is_named(runs):
 
 
 def test_shifted_images_keep_the_labels_that_nobody_learns(runs, digits, config):
-    from _rl_aux_networks import make_networks
+    from labelling.networks import make_networks
 
     told = runs.setting(config, runs.Variant("random"))
     networks = make_networks(config, digits, told)
@@ -337,7 +338,7 @@ def test_shifted_images_keep_the_labels_that_nobody_learns(runs, digits, config)
 def test_vgg16_has_the_heads_that_the_method_needs(
     runs, digits, config, method, main, labeller
 ):
-    from _rl_aux_networks import make_networks
+    from labelling.networks import make_networks
 
     config = dataclasses.replace(config, network="vgg16", width=1 / 64)
     told = runs.setting(config, runs.Variant(method))
@@ -413,7 +414,7 @@ def test_the_verdict_compares_seed_by_seed(report, results):
 
 
 def test_the_mosaic_has_a_row_a_label(experiments, digits):
-    from _rl_aux_figures import COLUMNS, GAP, mosaic
+    from labelling.figures import COLUMNS, GAP, mosaic
 
     images = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1)
     problem = digits._replace(
@@ -432,7 +433,7 @@ def test_the_mosaic_has_a_row_a_label(experiments, digits):
 
 
 def test_the_ablation_is_drawn_against_lambda(experiments, results, tmp_path):
-    from _rl_aux_figures import draw_ablation
+    from labelling.figures import draw_ablation
 
     draw_ablation(results, tmp_path / "weights.png")
     assert (tmp_path / "weights.png").stat().st_size > 5_000

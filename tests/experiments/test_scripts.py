@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import importlib
 import io
 import os
 import re
@@ -18,6 +17,7 @@ import jax
 import pytest
 
 from auxjax.run import plain_errors
+from tests._scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -32,16 +32,16 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture
 def start(experiments):
-    import _start
+    from lab import start
 
-    return _start
+    return start
 
 
 @pytest.fixture
 def output(experiments):
-    import _output
+    from lab import output
 
-    return _output
+    return output
 
 
 @contextlib.contextmanager
@@ -117,7 +117,7 @@ def test_the_extras_hold_what_is_looked_for(start):
 
 @every_script
 def test_help_renders_on_any_terminal(name):
-    script = importlib.import_module(name)
+    script = load_script(name)
     with english_terminal() as printed:
         with pytest.raises(SystemExit) as stopped:
             script.main(["--help"])
@@ -204,7 +204,7 @@ def test_what_smoke_would_override_is_refused(
     name, field, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    script = importlib.import_module(name)
+    script = load_script(name)
     assert field in script.SMOKE
     option = "--" + field.replace("_", "-")
     code, said = refused(script, ["--smoke", option, "12"], capsys)
@@ -214,7 +214,7 @@ def test_what_smoke_would_override_is_refused(
 
 
 def test_choices_that_the_command_line_makes_stay(experiments):
-    from _output import unless_said
+    from lab.output import unless_said
 
     choices = {"source": "digits", "weight_travel": 1.0, "method": ("gcs",)}
     assert unless_said(choices, []) == choices
@@ -235,7 +235,7 @@ def test_of_a_smoke_run_nothing_is_said(output):
 @every_script
 def test_nothing_is_written_beside_tracked_files(name):
     """By default into `runs/`, which git ignores; with `--resume` where it is long."""
-    script = importlib.import_module(name)
+    script = load_script(name)
     fields = script.Config.__dataclass_fields__
     assert Path(fields["out"].default).parts[0] == "runs"
     assert "runs/" in (ROOT / ".gitignore").read_text().split()

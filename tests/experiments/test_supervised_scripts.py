@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import auxjax
+from tests._scripts import load_script
 
 NOTHING = "A smoke run: its numbers say nothing."
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
@@ -18,35 +19,35 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def training(experiments):
-    import _training
+    from lab import training
 
-    return _training
+    return training
 
 
 @pytest.fixture(scope="module")
 def loop(experiments):
-    import _train_loop
+    from lab import loop
 
-    return _train_loop
+    return loop
 
 
 @pytest.fixture(scope="module")
 def rotated(experiments):
-    import rotated_mnist
+    rotated_mnist = load_script("rotated_mnist")
 
     return rotated_mnist
 
 
 @pytest.fixture(scope="module")
 def pairs(experiments):
-    import class_pairs
+    class_pairs = load_script("class_pairs")
 
     return class_pairs
 
 
 @pytest.fixture(scope="module")
 def dense(experiments):
-    import dense_prediction
+    dense_prediction = load_script("dense_prediction")
 
     return dense_prediction
 
@@ -279,7 +280,7 @@ def test_mnist_that_is_not_there_is_said_plainly(rotated, tmp_path, capsys):
 
 
 def test_frechet_by_hand(experiments):
-    from _class_distance import distances, frechet
+    from class_pairs.distance import distances, frechet
 
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(50, 3)), 2 * rng.normal(size=(40, 3)) + 1
@@ -296,7 +297,7 @@ def test_frechet_by_hand(experiments):
 
 
 def test_a_pair_has_as_much_background(experiments):
-    from _pairs_problem import Pair, select
+    from class_pairs.problem import Pair, select
 
     labels = np.repeat(np.arange(5), 6).astype(np.int32)
     images = auxjax.data.Images(labels[:, None, None, None].astype(np.uint8), labels)
@@ -311,7 +312,7 @@ def test_a_pair_has_as_much_background(experiments):
 
 def test_neither_class_is_background(pairs, experiments):
     """Images of class B change nothing of the main task, those of A nothing of B's."""
-    from _pairs_problem import Task, make_problem
+    from class_pairs.problem import Task, make_problem
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, size=(12, 8, 8, 1), dtype=np.uint8)
@@ -339,7 +340,7 @@ def test_neither_class_is_background(pairs, experiments):
 
 @pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])
 def test_a_wrong_pair_is_refused(experiments, text):
-    from _pairs_problem import Pair
+    from class_pairs.problem import Pair
 
     with pytest.raises(ValueError, match="a pair should"):
         Pair.parse(text)
@@ -385,7 +386,7 @@ def scenes(tmp_path_factory):
 
 
 def test_dense_variants(dense):
-    from _dense_variants import variants
+    from dense.variants import variants
 
     tasks = ("segmentation", "depth", "normal")
     config = dense.Config(method=("equal", "gcs"), architecture=("split", "mtan"))
@@ -403,8 +404,8 @@ def test_dense_variants(dense):
 
 
 def test_dense_problem(dense, experiments, scenes):
-    import _dense_problem as problems
-    from _dense_variants import Variant
+    from dense import problem as problems
+    from dense.variants import Variant
 
     config = dense.Config(backbone="tiny", width=1.0, augment=False)
     tasks = ("depth", "segmentation", "normal", "noise")
@@ -432,9 +433,9 @@ def test_dense_problem(dense, experiments, scenes):
 
 
 def test_dense_delta_is_by_hand(experiments):
-    import _dense_report as report
-    from _dense_variants import Variant
-    from _training import Curves
+    from dense import report
+    from dense.variants import Variant
+    from lab.training import Curves
 
     def result(method, setting, counted, **values):
         curves = Curves(
@@ -514,7 +515,7 @@ def test_dense_prediction_refuses(dense, options, message):
 
 
 def test_the_papers_network_is_as_wide_as_the_papers(dense, experiments):
-    from _dense_problem import width_of
+    from dense.problem import width_of
 
     assert width_of(dense.Config(backbone="resnet50")) == 1
     assert width_of(dense.Config(backbone="small")) == 0.5
@@ -523,8 +524,8 @@ def test_the_papers_network_is_as_wide_as_the_papers(dense, experiments):
 
 def test_no_test_scene_is_left_out(dense, experiments, scenes, monkeypatch):
     """Scenes in pieces of three, the last filled up, measure as all at once."""
-    import _dense_problem as problems
-    from _dense_variants import Variant
+    from dense import problem as problems
+    from dense.variants import Variant
 
     tasks = ("segmentation", "depth", "normal")
     variant = Variant("x", "equal", "multi-task", "split", tasks, tasks)

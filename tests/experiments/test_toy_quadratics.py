@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import auxjax
+from tests._scripts import load_script
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -12,7 +13,7 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 @pytest.fixture
 def toy(monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
-    import toy_quadratics
+    toy_quadratics = load_script("toy_quadratics")
 
     return toy_quadratics
 
@@ -20,9 +21,9 @@ def toy(monkeypatch):
 @pytest.fixture
 def claims(monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
-    import _toy_claims
+    from toys import claims
 
-    return _toy_claims
+    return claims
 
 
 def verdicts(folder):

@@ -1,0 +1,165 @@
+"""Tables and figures of `atari_a2c.py`, in the manner of OL-AUX's Figures 3 to 6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lab.output import tell
+
+from a2c.run import Curves
+from auxjax.run import (
+    frames_to_reach,
+    line_styles,
+    machine,
+    mean_std,
+    plot_grid,
+    plot_learning_curves,
+    print_table,
+    short_number,
+    write_json,
+)
+
+FAMILY = ("balance", "olaux", "olaux1", "olaux-ablation")
+"""The methods of Figure 6."""
+
+FINAL = 0.1
+"""Final returns and weights are means over the last tenth of the frames."""
+
+
+def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
+    """Writes the results, draws every figure that the runs allow, prints the tables."""
+    smooth = {k: (c.frames, smoothed(c.returns)) for k, c in curves.items()}
+    rows, weights = table(config, curves, smooth), weight_table(curves)
+    seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
+    title = f"{config.env}, {short_number(curves_end(curves))} frames, {seeds}"
+    results = {
+        "machine": machine(),
+        "env": config.env,
+        "seeds": config.seeds,
+        "rows": rows,
+        "weights": weights,
+        "final returns": {k: final_returns(c) for k, c in curves.items()},
+    }
+    write_json(folder / "results.json", results)
+
+    styles = line_styles(list(curves))
+    methods = {k: v for k, v in smooth.items() if k in config.methods}
+    plot_learning_curves(
+        methods, folder / "learning_curve.png", title=title, styles=styles
+    )
+    if config.single_tasks:
+        alone = {k: v for k, v in smooth.items() if k not in FAMILY or k == "olaux"}
+        plot_learning_curves(
+            alone,
+            folder / "single_tasks.png",
+            title=f"One auxiliary task at a time, {title}",
+            styles=styles,
+        )
+    family = {k: v for k, v in smooth.items() if k in FAMILY}
+    if sum(k.startswith("olaux") for k in family) > 1:
+        plot_learning_curves(
+            family,
+            folder / "ablation.png",
+            title=f"What the horizon does, {title}",
+            styles=styles,
+        )
+    _plot_weights(config, curves, folder, title)
+    print_table(rows, title, missing="not reached")
+    if weights:
+        print_table(weights, "Final weights", missing="-")
+    tell(config, {}, [], folder)
+
+
+def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: str):
+    """The auxiliary weights over time of every method that has some."""
+    shown = {k: c for k, c in curves.items() if k in config.methods and k != "none"}
+    moving = {k: c for k, c in shown.items() if k != "balance"}
+    panels = {
+        label: {
+            task: (c.frames, _legible(label, c.weights[:, :, 1 + i]))
+            for i, task in enumerate(c.tasks[1:])
+        }
+        for label, c in (moving or shown).items()
+    }
+    if len(panels) == 1:
+        ((label, panel),) = panels.items()
+        panels = {f"{label}: weights on {title}": panel}
+        title = ""
+    if panels:
+        plot_grid(
+            panels,
+            folder / "weights.png",
+            columns=2,
+            title=title and f"Weights on {title}",
+            ylabel="weight",
+        )
+
+
+def _legible(label: str, weights: np.ndarray) -> np.ndarray:
+    """A gate is open or shut: its mean over some chunks says how often it is open."""
+    return smoothed(weights) if label == "cosine" else weights
+
+
+def table(config: Any, curves: dict[str, Curves], smooth: dict) -> list[dict[str, Any]]:
+    """One row a variant."""
+    finals = {k: final_returns(c) for k, c in curves.items()}
+    known = [np.nanmean(f) for f in finals.values() if np.isfinite(f).any()]
+    score = config.score
+    if score is None and known:
+        score = half_as_good(float(max(known)))
+    rows = []
+    for label, c in curves.items():
+        row = {"method": label, "final return": "no episode ended"}
+        if np.isfinite(finals[label]).any():
+            row["final return"] = mean_std(finals[label])
+        if score is not None:
+            reached = frames_to_reach(*smooth[label], score)
+            row[f"frames to return {score:g}"] = reached and short_number(reached)
+        row["frames/s"] = "-" if np.isnan(c.speed) else short_number(c.speed)
+        rows.append(row)
+    return rows
+
+
+def half_as_good(best: float) -> float:
+    """Half of the best return; where returns are negative, twice as far from zero."""
+    return round(best / 2 if best > 0 else 2 * best, 1)
+
+
+def weight_table(curves: dict[str, Curves]) -> list[dict[str, Any]]:
+    """The final weights, a row a variant whose weights move."""
+    rows = []
+    for label, c in curves.items():
+        if np.ptp(c.weights) > 0:
+            last = max(1, round(FINAL * len(c.frames)))
+            final = c.weights[:, -last:, 1:].mean(axis=(0, 1))
+            named = zip(c.tasks[1:], final, strict=True)
+            rows.append({"method": label} | {task: f"{w:.2f}" for task, w in named})
+    return rows
+
+
+def final_returns(c: Curves) -> np.ndarray:
+    """Each seed's mean return over the last tenth of the run, `[seeds]`."""
+    last = max(1, round(FINAL * len(c.frames)))
+    counted = c.returns[:, -last:]
+    some = np.sum(np.isfinite(counted), axis=1)
+    return np.where(some > 0, np.nansum(counted, axis=1) / np.maximum(some, 1), np.nan)
+
+
+def smoothed(returns: np.ndarray, window: int = 10) -> np.ndarray:
+    """The mean over the last `window` chunks in which an episode ended."""
+    known = np.isfinite(returns)
+    zeros = np.zeros((len(returns), 1))
+    total = np.cumsum(np.hstack([zeros, np.where(known, returns, 0.0)]), axis=1)
+    count = np.cumsum(np.hstack([zeros, known]), axis=1)
+    end = np.arange(1, returns.shape[1] + 1)
+    begin = np.maximum(end - window, 0)
+    some = count[:, end] - count[:, begin]
+    mean = (total[:, end] - total[:, begin]) / np.maximum(some, 1)
+    return np.where(some > 0, mean, np.nan)
+
+
+def curves_end(curves: dict[str, Curves]) -> int:
+    """The frames of the longest run."""
+    return max(int(c.frames[-1]) for c in curves.values())

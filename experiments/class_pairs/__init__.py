@@ -1,0 +1,1 @@
+"""`class_pairs.py`: near and far pairs of classes (GCS, Figure 3)."""

@@ -1,0 +1,1 @@
+"""`compare_rules.py`: every rule on five tasks of real digits."""

@@ -1,0 +1,1 @@
+"""`dense_prediction.py`: segmentation, depth and normals (Auto-λ, Table 1)."""

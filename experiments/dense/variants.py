@@ -1,0 +1,181 @@
+"""What to train in each study of `dense_prediction.py`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import optax
+from lab.rules import AUXILIARY, RULES, Rule, Setting
+from lab.training import SINGLE
+
+import auxjax
+
+STUDIES = {
+    "methods": "Every method, multi-task and auxiliary (Table 1)",
+    "compositions": "Weightings with aggregators (Table 5)",
+    "robustness": "Auto-λ's hyper-parameters (Table 4)",
+    "groupings": "Fixed groups of tasks (Figure 5)",
+}
+NOISE = "noise"
+
+
+class Variant(NamedTuple):
+    """One training, of all seeds.
+
+    Attributes:
+      label: for tables and bars.
+      method: a name out of `RULES`, or `single`.
+      setting: "single", "multi-task" or "auxiliary": with the noise task.
+      architecture: "split" or "mtan".
+      tasks: the losses in order; the main one's first.
+      counted: the tasks whose metrics count.
+      rule: instead of `RULES[method]`.
+      second_stream: of the batches that look ahead.
+      shown: whether its predictions are drawn.
+    """
+
+    label: str
+    method: str
+    setting: str
+    architecture: str
+    tasks: tuple[str, ...]
+    counted: tuple[str, ...]
+    rule: Rule | None = None
+    second_stream: str = "reshuffled"
+    shown: bool = False
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder."""
+        main = f"-{self.counted[0]}" if len(self.counted) == 1 else ""
+        name = f"{self.architecture}-{self.setting}-{self.label}{main}"
+        return "".join(c if c.isalnum() or c in "-+=." else "_" for c in name)
+
+
+def variants(config: Any, tasks: tuple[str, ...]) -> list[Variant]:
+    """All of a study; the single-task networks come first.
+
+    They are what Δ_MTL compares with, for either architecture, as in the paper: `split`
+    networks with one head. The first two variants that learn all tasks are drawn,
+    preferably equal weights and Auto-λ.
+    """
+    make = {
+        "methods": _methods,
+        "compositions": _compositions,
+        "robustness": _robustness,
+        "groupings": _groupings,
+    }[config.study]
+    found = [Variant(SINGLE, SINGLE, SINGLE, "split", (t,), (t,)) for t in tasks]
+    for architecture in config.architecture:
+        found += make(config, tasks, architecture)
+    whole = [v for v in found if set(v.counted) == set(tasks)]
+    whole.sort(key=lambda v: v.method not in ("equal", "autolambda-all"))
+    return [v._replace(shown=v in whole[:2]) for v in found]
+
+
+def _methods(config: Any, tasks: Sequence[str], architecture: str) -> Iterator[Variant]:
+    tasks, noisy = tuple(tasks), (*tasks, NOISE)
+    for method in config.method:
+        if method == SINGLE:
+            continue
+        if RULES[method].kind == AUXILIARY:
+            if config.setting != "multi":
+                yield from _each_as_main(method, noisy, architecture)
+            continue
+        one = Variant(method, method, "multi-task", architecture, tasks, tasks)
+        if config.setting != "auxiliary":
+            yield one
+        if config.setting != "multi":
+            yield one._replace(setting="auxiliary", tasks=noisy)
+
+
+def _each_as_main(
+    method: str, noisy: tuple[str, ...], architecture: str
+) -> Iterator[Variant]:
+    """A training for every task as the main one; the noise never is."""
+    for main in noisy[:-1]:
+        order = (main, *(task for task in noisy if task != main))
+        yield Variant(method, method, "auxiliary", architecture, order, (main,))
+
+
+def _compositions(
+    config: Any, tasks: Sequence[str], architecture: str
+) -> Iterator[Variant]:
+    del config
+    tasks = tuple(tasks)
+    for weighting in ("equal", "dwa", "uncertainty", "autolambda"):
+        for aggregator in ("", "graddrop", "pcgrad", "cagrad"):
+            label = f"{weighting}+{aggregator}" if aggregator else weighting
+            name = aggregator if weighting == "equal" and aggregator else label
+            name = "autolambda-all" if name == "autolambda" else name
+            yield Variant(label, name, "multi-task", architecture, tasks, tasks)
+
+
+def _robustness(
+    config: Any, tasks: Sequence[str], architecture: str
+) -> Iterator[Variant]:
+    """Table 4: the paper's rates are 0.3, 3 and 10 times its default."""
+    tasks, noisy = tuple(tasks), (*tasks, NOISE)
+    travel = config.travel
+    kinds = {
+        "our setting": {},
+        "finite difference": {"meta_gradient": "finite_difference"},
+        "init = 0.01": {"init": 0.01},
+        "init = 1.0": {"init": 1.0},
+        "0.3 times the rate": {"travel": 0.3 * travel},
+        "3 times the rate": {"travel": 3 * travel},
+        "10 times the rate": {"travel": 10 * travel},
+        "no swapping": {},
+    }
+    for label, options in kinds.items():
+        stream = "same" if label == "no swapping" else "reshuffled"
+        yield Variant(
+            label,
+            "autolambda-all",
+            "auxiliary",
+            architecture,
+            noisy,
+            tasks,
+            rule=_auto(**{"travel": travel, **options}),
+            second_stream=stream,
+        )
+
+
+def _auto(travel: float, **options: Any) -> Rule:
+    """Auto-λ with all but the noise as primary tasks, and options of its own."""
+
+    def build(setting: Setting):
+        return auxjax.autolambda(
+            setting.optimizer,
+            num_tasks=setting.num_tasks,
+            primary=setting.primary,
+            lambda_optimizer=optax.adam(travel / setting.steps),
+            **options,
+        )
+
+    return RULES["autolambda-all"]._replace(build=build)
+
+
+def _groupings(
+    config: Any, tasks: Sequence[str], architecture: str
+) -> Iterator[Variant]:
+    """Equal weights on every pair and on all tasks; Auto-λ beside them."""
+    del config
+    tasks = tuple(tasks)
+    for count in range(2, len(tasks) + 1):
+        for group in itertools.combinations(tasks, count):
+            label = " + ".join(group)
+            yield Variant(label, "equal", "multi-task", architecture, group, group)
+    one = Variant(
+        "autolambda", "autolambda-all", "multi-task", architecture, tasks, tasks
+    )
+    yield one
+    for main in tasks:
+        order = (main, *(task for task in tasks if task != main))
+        yield one._replace(
+            method="autolambda-main",
+            tasks=order,
+            counted=(main,),
+        )

@@ -1,0 +1,1 @@
+"""`multi_domain.py`: many domains, one network (Auto-λ, Table 2)."""

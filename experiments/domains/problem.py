@@ -1,0 +1,134 @@
+"""Domains as tasks, all at once."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from lab.training import Problem, accuracy, in_batches
+
+from auxjax.data import random_crop_flip
+from domains.data import Domains
+from domains.network import CLASSES, make_trunk, separate, shared
+
+EVALUATED = 100  # test images of each domain at once
+CIFAR_MEAN = (0.5071, 0.4867, 0.4408)
+CIFAR_STD = (0.2675, 0.2565, 0.2761)
+
+
+def make_problem(
+    config: Any, train: Domains, test: Domains, *, only_first: bool = False
+) -> Problem:
+    """Every domain a task, the first one the main task; one trunk for all.
+
+    Args:
+      config: `network`, `width`, `rate`, `source` and `travel`.
+      train: what there is to learn.
+      test: the same domains.
+      only_first: evaluate the first domain alone.
+    """
+    names, sample_losses, problem = _prepare(config, train, test, shared)
+
+    def losses(*args):
+        found, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in found.items()}, state
+
+    if only_first:
+        problem = problem._replace(test=_on_device(test.only([0])))
+    return problem._replace(
+        tasks=names,
+        losses=losses,
+        sample_losses=sample_losses,
+        classification=tuple(range(len(names))),
+        first_losses=(math.log(CLASSES),) * len(names),
+        travel=config.travel,
+    )
+
+
+def make_singles(config: Any, train: Domains, test: Domains) -> Problem:
+    """A network for each domain, what `single` trains.
+
+    They share nothing, and the optimizer takes each parameter by itself: to minimise
+    the sum of their losses is to train each alone.
+    """
+    names, sample_losses, problem = _prepare(config, train, test, separate)
+
+    def losses(*args):
+        found, state = sample_losses(*args)
+        return {"sum": sum(jnp.mean(found[name]) for name in names)}, state
+
+    return problem._replace(tasks=("sum",), losses=losses)
+
+
+def _prepare(config: Any, train: Domains, test: Domains, kind: Callable) -> Any:
+    """The names, the losses sample by sample, and what else both problems share."""
+    names = tuple(domain.name for domain in train.domains)
+    trunk = make_trunk(config.network, config.width)
+    network = kind(names, trunk, train.images.shape[2:])
+    photographs = config.source == "cifar100"
+
+    def sample_losses(params, state, batch, key):
+        images, labels = batch["images"], batch["labels"]
+        if photographs:
+            flat = images.reshape(-1, *images.shape[2:])
+            images = random_crop_flip(key, flat).reshape(images.shape)
+        found, state = network.logits(params, state, scaled(images, photographs), True)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        return {
+            name: cross_entropy(found[name], labels[:, i])
+            for i, name in enumerate(names)
+        }, state
+
+    def evaluate(params, state, test):
+        found = in_batches(
+            lambda x: network.logits(params, state, scaled(x, photographs), False)[0],
+            test["images"],
+            min(EVALUATED, len(test["images"])),
+        )
+        each = {
+            name: accuracy(found[name], test["labels"][:, i])
+            for i, name in enumerate(names)
+            if name in found
+        }
+        return {"accuracy": jnp.mean(jnp.stack([*each.values()])), **each}
+
+    problem = Problem(
+        tasks=(),
+        init=network.init,
+        losses=sample_losses,
+        evaluate=evaluate,
+        train=_on_device(train),
+        test=_on_device(test),
+        optimizer=functools.partial(optimizer, config.rate),
+    )
+    return names, sample_losses, problem
+
+
+def _on_device(domains: Domains) -> dict[str, jax.Array]:
+    return {
+        "images": jnp.asarray(domains.images),
+        "labels": jnp.asarray(domains.labels),
+    }
+
+
+def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
+    """The paper's: SGD with momentum and weight decay, along a cosine to 0."""
+    return optax.chain(
+        optax.add_decayed_weights(5e-4),
+        optax.sgd(optax.cosine_decay_schedule(rate, steps), momentum=0.9),
+    )
+
+
+def scaled(images: jax.Array, photographs: bool) -> jax.Array:
+    """Bytes to numbers from 0 to 1; photographs to mean 0 and deviation 1 a channel."""
+    x = images.astype(jnp.float32) / 255
+    if not photographs:
+        return x
+    lead = (1,) * (x.ndim - 1)
+    mean, std = (jnp.array(v).reshape(*lead, -1) for v in (CIFAR_MEAN, CIFAR_STD))
+    return (x - mean) / std

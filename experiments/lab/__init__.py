@@ -1,0 +1,1 @@
+"""What several experiments share: sources, loop, rules by name, reports."""

@@ -1,0 +1,1 @@
+"""`rl_aux.py`: auxiliary labels that are generated (RL-AUX, MAXL)."""

@@ -1,0 +1,1 @@
+"""`meta_gradients.py`: exact and approximate meta-gradients."""
