@@ -37,7 +37,7 @@ Params: TypeAlias = Any
 """A pytree of arrays: the parameters of a model."""
 
 Gradient: TypeAlias = Any
-"""A pytree like the parameters: one number a parameter."""
+"""A pytree like the parameters: one number per parameter."""
 
 StackedGradients: TypeAlias = Any
 """A pytree like the parameters with a leading task axis: leaves `[T, *param]`."""

@@ -84,7 +84,7 @@ class Benchmark:
 def measure(
     bench: Benchmark, model: str, num_tasks: int, sizes: Sizes, turns: int
 ) -> list[dict]:
-    """One row a step: milliseconds, and ratios to the baseline."""
+    """One row per step: milliseconds, and ratios to the baseline."""
     params, batch, losses = make_model(model, num_tasks, sizes)
     compiled, states, costs = {}, {}, {}
     for name, (state, step) in bench.make_steps(losses, params, num_tasks).items():
@@ -188,7 +188,7 @@ def draw(bench: Benchmark, rows: Sequence[dict], path: Path) -> None:
 
 
 def pivot(rows: Sequence[dict], model: str, quantity: str) -> list[dict]:
-    """A row a step, a column a number of tasks; the baseline's own cost is last."""
+    """A row per step, a column a number of tasks; the baseline's own cost is last."""
     table: dict[str, dict] = {}
     for row in rows:
         if row["model"] != model:

@@ -1,4 +1,4 @@
-"""Two models with a head a task, small enough for a laptop and of stated size."""
+"""Two models with a head per task, small enough for a laptop and of stated size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of both models; `batch` examples a step, `outputs` numbers a head."""
+    """Of both models; `batch` examples per step, `outputs` numbers a head."""
 
     batch: int = 256
     inputs: int = 128
@@ -49,7 +49,7 @@ def patches(images: jax.Array) -> jax.Array:
 
 
 def make_model(name: str, num_tasks: int, sizes: Sizes) -> tuple[Any, Any, Callable]:
-    """Parameters, a batch, and `losses(params, batch)`: a trunk and a head a task."""
+    """Parameters, a batch, and `losses(params, batch)`: a trunk and a head per task."""
     keys = iter(jax.random.split(jax.random.key(0), 2 * num_tasks + 8))
     normal, width = jax.random.normal, sizes.width
     heads = [dense(next(keys), width, sizes.outputs) for _ in range(num_tasks)]

@@ -1,4 +1,4 @@
-"""How fast A2C runs: frames a second, against stable-baselines3 and against N.
+"""How fast A2C runs: frames per second, against stable-baselines3 and against N.
 
     python benchmarks/a2c.py --peer-python PEER/bin/python
 

@@ -41,7 +41,7 @@ from auxjax.run import (
 
 MAX_TIME, MAX_COMPILE = 1.0, 10.0  # times TorchJD's; seconds at the largest T
 PAUSE = 0.25  # seconds before a turn: OpenMP's threads spin on for 0.2 after a step
-WARM, STEPS = 3, 5  # steps a turn, not timed and timed: training makes many in a row
+WARM, STEPS = 3, 5  # steps per turn, not timed and timed: training makes many in a row
 PEER = Path(__file__).parent / "peers" / "torchjd_step.py"
 AGGREGATORS: dict[str, tuple[Callable[[], Any], str]] = {
     "mean_tasks": (auxjax.mean_tasks, "Mean"),
@@ -203,7 +203,7 @@ def kept_rows(config: Config, rows: Sequence[dict]) -> list[dict]:
 
 
 def pivot(rows: Sequence[dict], quantity: str) -> list[dict]:
-    """A row an aggregator, a column a model and number of tasks."""
+    """A row an aggregator, a column per model and number of tasks."""
     table: dict[str, dict] = {}
     for row in rows:
         line = table.setdefault(row["rule"], {"rule": row["rule"]})

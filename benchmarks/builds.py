@@ -93,7 +93,7 @@ def serve(model: str, num_tasks: int) -> None:
 
 
 def compare(config: Config, model: str, num_tasks: int) -> list[dict]:
-    """One row a rule: its milliseconds now, and ratios to the build before."""
+    """One row per rule: its milliseconds now, and ratios to the build before."""
     builds = [Build(path, model, num_tasks) for path in (ROOT, config.before)]
     names = [n for n in builds[0].compile_seconds if n in builds[1].compile_seconds]
     order = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Images a second of a small CNN's training step, against PyTorch on the same machine.
+"""Images per second of a small CNN's training, against PyTorch on the same machine.
 
     python benchmarks/images.py --peer-python PEER/bin/python
 
@@ -39,7 +39,7 @@ from auxjax.run import (
     write_json,
 )
 
-PROMISED = 0.8  # times PyTorch's images a second
+PROMISED = 0.8  # times PyTorch's images per second
 PAUSE = 0.25  # seconds before our turn: OpenMP's threads spin on for 0.2 after a step
 PEER = Path(__file__).parent / "peers" / "torch_cnn.py"
 FORMS: dict[str, Any] = {
@@ -52,16 +52,16 @@ WAYS = ("one by one", "in a scan")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Images a second of a small CNN's training step, against PyTorch's."""
+    """Images per second of a small CNN's training step, against PyTorch's."""
 
     peer_python: str = ""
     """The interpreter of an environment with PyTorch; empty: our times alone."""
     out: Path = OUT
     """The folder for the table and the numbers."""
     batch: int = 128
-    """Images a step."""
+    """Images per step."""
     steps: int = 10
-    """Steps a turn: timed together, and scanned together."""
+    """Steps per turn: timed together, and scanned together."""
     turns: int = 15
     """How often either side is timed."""
     smoke: bool = False
@@ -196,7 +196,7 @@ def printed(rows: Sequence[dict]) -> list[dict]:
 def broken_promises(rows: Sequence[dict]) -> list[str]:
     """Where the default convolution trains on too few images, in a scan."""
     return [
-        f"{row['ratio']:.2f} times PyTorch's images a second"
+        f"{row['ratio']:.2f} times PyTorch's images per second"
         for row in rows
         if (row["convolution"], row["steps"]) == ("auto", WAYS[1])
         and row["ratio"] < PROMISED
@@ -211,7 +211,7 @@ def main(args: Sequence[str] | None = None) -> None:
         config = dataclasses.replace(config, batch=8, steps=2, turns=2)
     with plain_errors():
         rows = measure(config)
-        print_table(printed(rows), "A training step, in images a second")
+        print_table(printed(rows), "A training step, in images per second")
         if not config.smoke or config.out != OUT:
             config.out.mkdir(parents=True, exist_ok=True)
             shown = ["PEER/bin/python" if w == config.peer_python else w for w in words]
@@ -220,7 +220,7 @@ def main(args: Sequence[str] | None = None) -> None:
             write_json(config.out / "images.json", facts)
             described = ", ".join(f"{key} {value}" for key, value in machine().items())
             lines = [
-                "# Images a second, against PyTorch 2.13",
+                "# Images per second, against PyTorch 2.13",
                 "A training step of `auxjax.models.cnn(10)` on 28×28 images, batch "
                 f"{config.batch}, SGD, in turns; medians over {config.turns} turns of "
                 f"{config.steps} steps. PyTorch steps one by one, uncompiled.",

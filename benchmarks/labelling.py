@@ -1,4 +1,4 @@
-"""How fast RL-AUX runs: images a second, against stable-baselines3 around PyTorch.
+"""How fast RL-AUX runs: images per second, against stable-baselines3 around PyTorch.
 
     python benchmarks/labelling.py --peer-python PEER/bin/python
 
@@ -41,7 +41,7 @@ from auxjax.labelling import (
 from auxjax.models import Model, cnn, encoder, linear_head
 from auxjax.run import machine, parse, print_table, table_markdown, write_json
 
-PROMISED = 20.0  # times the peer's images a second, with one seed and `small`
+PROMISED = 20.0  # times the peer's images per second, with one seed and `small`
 PEER = Path(__file__).parent / "peers" / "sb3_rl_aux.py"
 CLASSES, PSI, HIDDEN, FEATURES = 4, 3, 64, 64
 SMALL, CNN = (16,), (8, 16)  # filters
@@ -129,7 +129,7 @@ class Ours:
         self._state = self._step(self._state, self._data)
 
     def __call__(self, seconds: float) -> float:
-        """Images a second."""
+        """Images per second."""
         jax.block_until_ready(self._state)
         calls, begin = 0, time.perf_counter()
         while not calls or time.perf_counter() - begin < seconds:
@@ -159,7 +159,7 @@ class Peer:
         self.threads = max(trials, key=lambda n: trials[n])
 
     def __call__(self) -> float:
-        """Images a second."""
+        """Images per second."""
         return self._ask(self.threads)
 
     def _ask(self, threads: int) -> float:
@@ -204,7 +204,7 @@ def sizes_of(config: Config, network: str, images: np.ndarray) -> dict[str, Any]
 
 
 def measure(config: Config, network: str) -> tuple[dict[str, list[float]], dict]:
-    """Images a second of either side, turn by turn; and what else there is to know."""
+    """Images per second of either side, turn by turn; what else there is to know."""
     images, labels = read(config)
     ours = {n: Ours(config, network, images, labels, k) for k, n in OURS.items()}
     facts: dict[str, Any] = {
@@ -230,7 +230,7 @@ def measure(config: Config, network: str) -> tuple[dict[str, list[float]], dict]
 
 
 def table(network: str, found: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row a side: images a second, and the ratio to the peer's.
+    """A row a side: images per second, and the ratio to the peer's.
 
     Example:
       >>> table("small", {"auxjax, 1 seed": [90.0, 80.0], THEIRS: [3.0, 2.0]})[0]
@@ -275,8 +275,8 @@ def write(config: Config, words: Sequence[str], rows, turns, facts) -> None:
     sizes = next(iter(facts.values()))["sizes"]
     lines = [
         "# RL-AUX against stable-baselines3 around PyTorch",
-        "Images a second over the whole alternation (an epoch of the agent, an epoch "
-        f"of the main network), medians over {config.turns} turns; one image a step of "
+        "Images per second over the whole alternation (an epoch of the agent, an epoch "
+        f"of the main network), medians over {config.turns} turns; an image a step of "
         f"a Gymnasium environment on the peer's side. Digits {sizes['side']}x"
         f"{sizes['side']}, batches of {sizes['batch_size']}, PPO with "
         f"{sizes['ppo_epochs']} passes in minibatches of {sizes['minibatch_size']}. "

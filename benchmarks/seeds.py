@@ -3,7 +3,7 @@
     python benchmarks/seeds.py
 
 Two questions. `program`: the compiled epochs of GCS on main task and rotated copy, all
-seeds under `jax.vmap`, against the program of one seed run once a seed; the two take
+seeds under `jax.vmap`, against the program of one seed run once per seed; the two take
 turns. `command`: `experiments/rotated_mnist.py --seeds 10` against ten times
 `--seeds 1`, which is what somebody waits who has no seeds in his program; after a first
 run, so that compilations are cached for both. Writes `benchmarks/results/seeds.md` and
@@ -43,7 +43,7 @@ from auxjax.supervised import init_state, make_train
 PROMISED = 4.0
 SCRIPT = Path(__file__).parents[1] / "experiments" / "rotated_mnist.py"
 SIZES = {"paper": (100, 128), "small": (16, 16)}
-"""Units of the three hidden layers, images a step; `paper` is GCS's Table 1."""
+"""Units of the three hidden layers, images per step; `paper` is GCS's Table 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ def measure_programs(config: Config, size: str) -> list[tuple[float, float]]:
 
 
 def measure_commands(config: Config, epochs: int) -> list[tuple[float, float]]:
-    """Seconds of one command with all seeds, and of one command a seed."""
+    """Seconds of one command with all seeds, and of one command per seed."""
 
     def run(seeds: int, first: int) -> None:
         words = f"--seeds {seeds} --first-seed {first} --epochs {epochs}"
@@ -182,7 +182,7 @@ def main(args: Sequence[str] | None = None) -> None:
             f"# {config.seeds} seeds together, and one after another",
             "GCS on 5,000 digits and the same rotated by 45°; "
             + "; ".join(
-                f"`{name}`: 3 × {units} hidden units, {batch} images a step"
+                f"`{name}`: 3 × {units} hidden units, {batch} images per step"
                 for name, (units, batch) in SIZES.items()
             )
             + f". Programs: {config.epochs} epochs, medians over {config.turns} turns; "

@@ -164,7 +164,7 @@ def draw(errors: Sequence[dict], costs: Sequence[dict], path: Path) -> None:
 
 
 def cost_table(costs: Sequence[dict]) -> list[dict]:
-    """A row a model and step."""
+    """A row per model and step."""
     keys = ("time ratio", "flops ratio", "memory ratio")
     return [
         {"model": r["model"], "step": r["rule"], **{k: f"{r[k]:.2f}" for k in keys}}

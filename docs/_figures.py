@@ -1,4 +1,4 @@
-"""One figure a rule: its trajectories on the toy problem, all on the same axes."""
+"""One figure per rule: its trajectories on the toy problem, all on the same axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The generated pages: one a rule, and the chooser. Needs nothing but Python."""
+"""The generated pages: one per rule, and the chooser. Needs nothing but Python."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ SITUATIONS = {
     ),
     "many": Situation(
         "Many tasks",
-        "From a dozen tasks on, what is paid once a task decides. The rules below "
+        "From a dozen tasks on, what is paid once per task decides. The rules below "
         "cost the same with 2 tasks or 200. `famo` balances the tasks' progress from "
         "the losses alone; `olaux`, `gcs` and `autolambda` see the gradients through "
         "one tangent pass. Rules that write all gradients down cost T backward "
@@ -392,7 +392,7 @@ AGGREGATORS = (
         "0",
         "Tasks that are akin, as languages are: it also pulls together gradients that "
         "are less alike than usual.",
-        "Tasks without a stable relation; a large T (T² targets a group).",
+        "Tasks without a stable relation; a large T (T² targets per group).",
         ("all",),
         "auxjax.gradvac()",
     ),

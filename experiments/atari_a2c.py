@@ -4,7 +4,7 @@
 
 trains on Breakout-MinAtar without auxiliary tasks and with five of them by OL-AUX-5,
 and leaves `runs/Breakout-MinAtar-none-olaux/`: the comparison (`results.json`,
-`learning_curve.png`, `weights.png`), and a folder a method with `config.json`,
+`learning_curve.png`, `weights.png`), and a folder per method with `config.json`,
 `metrics.jsonl` and `checkpoint/`. More methods give the paper's Figures 3 to 6:
 
     python experiments/atari_a2c.py --methods none balance cosine olaux --seeds 5

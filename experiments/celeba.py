@@ -90,7 +90,7 @@ class Config(Training):
     eval_every: int = 1
     """Epochs between two evaluations, among which the validation images choose."""
     batch_size: int = 128
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 1e-3
     """Of Adam; falls by 5% an epoch."""
     weight_decay: float = 1e-3
@@ -202,9 +202,9 @@ def learn(
     )
     kept = path / "seconds.json"
     if np.isfinite(curves.seconds):
-        write_json(kept, {"seconds an epoch": curves.seconds})
+        write_json(kept, {"seconds per epoch": curves.seconds})
     elif kept.exists():
-        found = json.loads(kept.read_text("utf-8"))["seconds an epoch"]
+        found = json.loads(kept.read_text("utf-8"))["seconds per epoch"]
         curves = curves._replace(seconds=found)
     return curves
 

@@ -16,8 +16,8 @@ ancestor), the background is 20 classes and not 998, and `resnet18` is not its R
     python experiments/class_pairs.py --folder IMAGENET/train --network resnet18 \
         --near 871-484 250-249 238-241 --far 920-62 926-800 48-920
 
-It leaves `runs/class_pairs/`: a folder a pair and method, `class_pairs.md`, `.json` and
-`.png`.
+It leaves `runs/class_pairs/`: a folder per pair and method, `class_pairs.md`, `.json`
+and `.png`.
 
 Source: Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
 1812.02224, section 4.1, Figure 3, Appendix D.1.
@@ -57,7 +57,7 @@ class Config(Training):
     data_dir: Path | None = None
     """Where the files of `mnist` and `fashion_mnist` lie."""
     folder: Path | None = None
-    """A folder with one folder of images a class, as ImageNet's `train`."""
+    """A folder with one folder of images per class, as ImageNet's `train`."""
     size: int = 64
     """Side of the images that are read from `folder`."""
     per_class: int = 1000
@@ -77,7 +77,7 @@ class Config(Training):
     eval_every: int = 1
     """Epochs between two points of the curves."""
     batch_size: int = 64
-    """Images a step."""
+    """Images per step."""
     learning_rate: float = 0.02
     """Of SGD with momentum 0.9."""
 

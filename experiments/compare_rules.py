@@ -6,7 +6,7 @@ trains one small network on five tasks at once, of real handwritten digits: whic
 it is, its parity, whether it is 5 or above, how many loops it has, and how far the
 writing leans. Every rule of auxjax does it, with the same seeds, and so do five
 networks with a task each. It leaves `runs/compare_rules/`: `compare_rules.md`, `.json`
-and `.png`: accuracies, the error, Δ_MTL and the time a step.
+and `.png`: accuracies, the error, Δ_MTL and the time per step.
 
     python experiments/compare_rules.py --methods mgda cagrad autolambda-all
 
@@ -50,14 +50,14 @@ class Config:
     train_size: int = 800
     """Training images; the rest of the 1,797 are for testing."""
     pixel_noise: float = 0.2
-    """Deviation of the noise on every pixel, drawn once an image: without it all the
+    """Deviation of the noise on every pixel, drawn once per image: without it all the
     tasks but the slant are at their ceiling."""
     hidden: int = 64
     """Units in either layer of the trunk."""
     epochs: int = 60
     """Passes over the training images."""
     batch_size: int = 32
-    """Images a step, in either stream."""
+    """Images per step, in either stream."""
     learning_rate: float = 1e-2
     """Of Adam, for every rule. With equal weighting, on other seeds, it was the best of
     1e-3, 3e-3, 1e-2 and 3e-2, and of SGD with momentum at 0.01, 0.02 and 0.05."""

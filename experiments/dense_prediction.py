@@ -16,7 +16,7 @@ default on rendered rooms, **an analogue** of the paper's data; on the data them
 | `robustness` | Auto-λ's settings; exact and finite difference | Table 4, Figure 6 |
 | `groupings` | fixed pairs of tasks | Figure 5 |
 
-It leaves `runs/dense_<study>/`: a folder a variant, `dense.md`, `.json`, `.png`, the
+It leaves `runs/dense_<study>/`: a folder per variant, `dense.md`, `.json`, `.png`, the
 weights over training, and predictions beside the truth.
 
 Source: Liu et al., *Auto-λ: Disentangling Dynamic Task Relationships*, TMLR 2022, arXiv
@@ -87,7 +87,7 @@ class Config(Training):
     eval_every: int = 2
     """Epochs between two evaluations, and between two checkpoints."""
     batch_size: int = 8
-    """Images a step, in either stream."""
+    """Images per step, in either stream."""
     learning_rate: float = 0.1
     """Of SGD with momentum 0.9; falls to 0 along a cosine."""
     weight_decay: float = 1e-4

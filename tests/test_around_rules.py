@@ -476,7 +476,7 @@ def test_autolambda_around_apply_if_finite():
     "mask", [jnp.ones(2, bool), jnp.ones((3, 1), bool), jnp.ones(3), jnp.ones(3, int)]
 )
 def test_wrong_masks_are_refused(name, mask):
-    message = r"`task_mask` should be bools of shape \(3,\), one a task"
+    message = r"`task_mask` should be bools of shape \(3,\), one per task"
     with pytest.raises(ValueError, match=message):
         masked(name)(ROWS, VALUES, mask)
 

@@ -43,7 +43,7 @@ every_file = pytest.mark.parametrize(
 
 
 def room_of(path):
-    """The room a file belongs to; the package's own `__init__` is the roof."""
+    """The room per file belongs to; the package's own `__init__` is the roof."""
     first = path.relative_to(ROOT).parts[0].removesuffix(".py")
     return "roof" if first == "__init__" else first
 

@@ -1,4 +1,4 @@
-"""Jacobian -> gradient: how the rows become one update. One paper a file."""
+"""Jacobian -> gradient: how the rows become one update. One paper per file."""
 
 from auxjax.aggregation._accumulate import AccumulateState, accumulate_tasks
 from auxjax.aggregation._aligned_mtl import aligned_mtl, aligned_mtl_weights

@@ -71,14 +71,14 @@ def from_rows(
       reduce: `reduce(leaves, present, state, losses) -> (gradients, state)`: from the
         rows of one group (a list of `[T, *param]`, real: a complex parameter has a last
         axis of two; those of absent tasks are 0), the task mask `[T]` or None, the
-        group's state, and the losses `[T]` or None, to one gradient a leaf.
+        group's state, and the losses `[T]` or None, to one gradient per leaf.
       init_group: from the number of a group to its first state.
       where: the shared parameters; None: found by themselves.
       groups: which of them are aggregated together.
       num_tasks: T, where the state's shape depends on it; None: any.
 
     Returns:
-      An aggregating transformation; its state is a tuple, one entry a group, which
+      An aggregating transformation; its state is a tuple, one entry per group, which
       stays as it was in a step that would put a NaN or an infinity into it. Its update
       takes `other_batches=`, Jacobians of the same tasks whose rows `reduce` sees below
       the first ones.

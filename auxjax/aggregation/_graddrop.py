@@ -17,7 +17,7 @@ from auxjax.aggregation._keys import keys_of_groups
 
 
 class GradDropState(NamedTuple):
-    """State of `graddrop`, one a group."""
+    """State of `graddrop`, one per group."""
 
     key: jax.Array  # [] typed key, split at every update
 
@@ -96,7 +96,7 @@ def graddrop(
 
     Raises:
       ValueError: for a `leak` outside [0, 1], a `key` that is not a typed key; from
-        the update, where `leak` has not one entry a task.
+        the update, where `leak` has not one entry per task.
 
     Example:
       >>> import jax.numpy as jnp
@@ -122,7 +122,7 @@ def graddrop(
         check_number(
             "leak",
             leak,
-            "numbers in [0, 1], one a task",
+            "numbers in [0, 1], one per task",
             lambda x: x.ndim == 1 and np.all((x >= 0) & (x <= 1)),
         )
         num_tasks = len(leak)

@@ -19,7 +19,7 @@ LEAST_SINE = 1e-3
 
 
 class GradVacState(NamedTuple):
-    """State of `gradvac`, one a group."""
+    """State of `gradvac`, one per group."""
 
     targets: jax.Array  # [T, T] float, moving average of the cosines met; 0 at first
     key: jax.Array  # [] typed key, split at every update

@@ -15,7 +15,7 @@ from auxjax.aggregation._spectrum import divide, dot, everybody, unit_gramian
 
 
 class PCGradState(NamedTuple):
-    """State of `pcgrad`, one a group."""
+    """State of `pcgrad`, one per group."""
 
     key: jax.Array  # [] typed key, split at every update
 

@@ -52,7 +52,7 @@ def preference_weights(
     vector = jnp.asarray(preference)
     if vector.shape != (num_tasks,):
         raise ValueError(
-            f"`preference` should have shape ({num_tasks},), one a task. "
+            f"`preference` should have shape ({num_tasks},), one per task. "
             f"Found {vector.shape}."
         )
     return mask * vector.astype(dtype)

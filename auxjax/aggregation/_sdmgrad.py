@@ -19,7 +19,7 @@ from auxjax.jacobian import as_jacobian, check_task_mask
 
 
 class SDMGradState(NamedTuple):
-    """State of `sdmgrad`, one a group."""
+    """State of `sdmgrad`, one per group."""
 
     weights: jax.Array  # [T] float, w on the simplex, where the next update starts
     key: jax.Array  # [] typed key, split at every update
@@ -110,7 +110,7 @@ def sdmgrad(
 
     See `sdmgrad_weights` for how w is found: exactly, from the Gramian of one batch.
     That is a biased estimate, so the paper draws independent ones, and w descends by a
-    few steps an update. The update takes their Jacobians as extra arguments:
+    few steps per update. The update takes their Jacobians as extra arguments:
 
     | given | w follows | g is made of |
     |---|---|---|

@@ -46,7 +46,7 @@ def inverse_dynamics(
     if jnp.issubdtype(action.dtype, jnp.integer):
         if action.shape != prediction.shape[:1]:
             raise ValueError(
-                "a discrete `action` should be one integer a row of `prediction`, "
+                "a discrete `action` should be one integer per row of `prediction`, "
                 f"shape {prediction.shape[:1]}. Found {action.shape}."
             )
         (logits,) = kept_rows(mask, prediction)

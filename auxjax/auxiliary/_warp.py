@@ -29,7 +29,7 @@ def warp(
         The image as seen from each pixel, in float32 (float64 if an input has it).
 
     Raises:
-        ValueError: The flow is not two numbers a pixel.
+        ValueError: The flow is not two numbers per pixel.
 
     Example:
         >>> import jax.numpy as jnp

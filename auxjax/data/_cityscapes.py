@@ -144,7 +144,7 @@ def _png(root: Path, num_classes: int) -> dict[str, Kind]:
 
 
 _INTEGERS = ("L", "P", "I;16", "I;16B", "I")
-"""What Pillow calls pictures of whole numbers, one a pixel."""
+"""What Pillow calls pictures of whole numbers, one per pixel."""
 
 
 def _open(path: Path, modes: tuple[str, ...], expected: str) -> np.ndarray:

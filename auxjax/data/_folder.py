@@ -34,7 +34,7 @@ def image_folder(
 ) -> Images:
     """Pictures of some classes, each class a folder of JPEG or PNG files.
 
-    Of each picture the largest square in its middle is kept and resized; 16 bits a
+    Of each picture the largest square in its middle is kept and resized; 16 bits per
     channel become 8. Hidden files and folders, and those that operating systems leave
     behind (`__MACOSX`, `Thumbs.db`, `desktop.ini`), do not count.
 

@@ -67,7 +67,7 @@ def as_labels(
         labels = np.empty((0, 0))
     if labels.shape != (count,):
         raise malformed(
-            path, f"hold {count} {what}, one an image", f"shape {list(labels.shape)}"
+            path, f"hold {count} {what}, one per image", f"shape {list(labels.shape)}"
         )
     if labels.dtype.kind not in "iu":
         raise malformed(path, f"hold integers as {what}", f"dtype {labels.dtype}")

@@ -55,7 +55,7 @@ def open_rgb(path: Path | str, content: bytes) -> Any:
       The picture, in the mode RGB.
 
     Raises:
-      ValueError: as `open_picture`; it has more than 16 bits a channel, or floats.
+      ValueError: as `open_picture`; it has more than 16 bits per channel, or floats.
     """
     picture = open_picture(path, content)
     if picture.mode[0] not in "IF":
@@ -63,7 +63,7 @@ def open_rgb(path: Path | str, content: bytes) -> Any:
     grey = np.asarray(picture)
     if picture.mode == "F" or grey.min() < 0 or grey.max() > 0xFFFF:
         raise malformed(
-            path, "have 8 or 16 bits a channel", f"{grey.min()} to {grey.max()}"
+            path, "have 8 or 16 bits per channel", f"{grey.min()} to {grey.max()}"
         )
     scaled = np.round(grey * (255 / 0xFFFF)).astype(np.uint8)
     return pillow().fromarray(scaled).convert("RGB")

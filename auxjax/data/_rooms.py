@@ -1,7 +1,7 @@
 """Rooms that nobody has to download: pictures with an exact dense truth.
 
 A room has floor, ceiling and walls, furniture, and objects on it; a lamp, shadows,
-patterns, any colours. What it shows is computed by casting one ray a pixel, so class,
+patterns, any colours. What it shows is computed by casting one ray per pixel, so class,
 depth and normal are exact. Behind a window nothing is known: there the truth is
 marked invalid, as sensors do with glass, and losses and metrics have to leave it out.
 """

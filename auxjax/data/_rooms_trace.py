@@ -1,4 +1,4 @@
-"""Looking into a room: one ray a pixel, and the first thing it meets.
+"""Looking into a room: one ray per pixel, and the first thing it meets.
 
 Arrays are `[..., rays]`, so that the compiler's vectors run along the rays. All shapes
 are convex: a ray is inside one for an interval of distances, which is where it is

@@ -85,7 +85,7 @@ def _check(path: Path, listed: dict[str, tuple[tuple[int, ...], str]]) -> None:
     shape, kind = listed.get("y", ((count,), "uint8"))
     labels = math.prod(shape)
     if labels > _MOST or ("X" in listed and labels != count):
-        raise malformed(path, f"hold {count} labels, one an image", labels)
+        raise malformed(path, f"hold {count} labels, one per image", labels)
     if kind not in _NUMBERS:
         raise malformed(path, "hold whole numbers as labels", kind)
 

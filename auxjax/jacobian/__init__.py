@@ -1,7 +1,7 @@
 """The linear map: the Jacobian of the task losses, built, contracted, inspected.
 
 Stack the task losses into a vector L(θ) of length T, the main task first. Its Jacobian
-J has one gradient a row. It is a linear map, and almost everything that a weighting
+J has one gradient per row. It is a linear map, and almost everything that a weighting
 rule wants of it costs one pass, whatever T: Σ wᵢ∇Lᵢ is `jac.vjp(w)`, all inner
 products with a direction are `jac.jvp(v)`.
 """

@@ -17,11 +17,11 @@ def check_index(index: int, num_tasks: int) -> None:
 
 
 def check_weights(weights: ArrayLike, num_tasks: int, dtype: Any) -> jax.Array:
-    """`weights` as a `dtype` array, or a ValueError if it has not one entry a task."""
+    """`weights` as a `dtype` array, or a ValueError: it has not one per task."""
     weights = jnp.asarray(weights)
     if weights.shape != (num_tasks,):
         raise ValueError(
-            f"`weights` should have shape ({num_tasks},), one a task. "
+            f"`weights` should have shape ({num_tasks},), one per task. "
             f"Found {weights.shape}."
         )
     return weights.astype(dtype)
@@ -42,7 +42,7 @@ def check_task_mask(task_mask: ArrayLike | None, num_tasks: int) -> jax.Array | 
     mask = jnp.asarray(task_mask)
     if mask.shape != (num_tasks,) or mask.dtype != jnp.bool_:
         raise ValueError(
-            f"`task_mask` should be bools of shape ({num_tasks},), one a task. "
+            f"`task_mask` should be bools of shape ({num_tasks},), one per task. "
             f"Found {mask.dtype} of shape {mask.shape}."
         )
     return mask

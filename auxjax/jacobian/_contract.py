@@ -69,7 +69,7 @@ def contract(
     Args:
       linear: the map.
       scales: of its rows.
-      direction: v, one array a leaf.
+      direction: v, one array per leaf.
       wanted: the leaves that count.
       losses: `[T]`, for their dtype.
       push: from tangents, None for zeros, to `[T]`; None: one tangent pass.

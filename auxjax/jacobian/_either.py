@@ -53,7 +53,7 @@ def as_jacobian(
         losses = jnp.asarray(losses)
         if losses.shape != (leading,):
             raise ValueError(
-                f"`losses` should have shape ({leading},), one a task. "
+                f"`losses` should have shape ({leading},), one per task. "
                 f"Found {losses.shape}."
             )
     return StackedJacobian(updates, losses, leading)
@@ -104,7 +104,7 @@ def task_grads(
     chunk_size: int | None = None,
     main: str | None = None,
 ) -> Callable[..., tuple[Any, StackedGradients]]:
-    """Makes `f(params, *args) -> (losses, grads)` with one gradient a task, stacked.
+    """Makes `f(params, *args) -> (losses, grads)` with one gradient per task, stacked.
 
     T backward passes and T times the parameters' memory: prefer
     `auxjax.task_jacobian`, which every rule accepts as well and most need no more

@@ -147,7 +147,7 @@ def labels_of(tree: Any, params: Params) -> Any:
 
 
 def broadcast_mask(where: Mask | Callable, params: Params) -> list[bool]:
-    """One bool a leaf, from a prefix pytree of bools or a function of the params."""
+    """One bool per leaf, from a prefix pytree of bools or a function of the params."""
     tree = labels_of(where, params)
     try:
         full = jax.tree.map(

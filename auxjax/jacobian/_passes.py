@@ -63,7 +63,7 @@ def unit(
     divisor is a power of two: nothing is rounded by it.
 
     Args:
-      direction: one array a leaf.
+      direction: one array per leaf.
       program: where the tangents shall go through.
       dtype: float32 or better, of the length.
 

@@ -69,8 +69,8 @@ def pull_rows(
     """`reduce` of every row, alike rows together.
 
     Args:
-      rows: one a task.
-      wanted: one bool a leaf: the gradients that `reduce` shall see.
+      rows: one per task.
+      wanted: one bool per leaf: the gradients that `reduce` shall see.
       scale_of: for a leaf, the weights `[T]` of its rows, or None.
       reduce: applied to a row's wanted gradients as soon as they are there, so that
         what it throws away is never stored for all tasks at once.
@@ -101,7 +101,7 @@ def pull_rows(
 
 
 def row_by_row(pulled: Sequence[Pulled]) -> list[Any]:
-    """What was kept, one entry a task."""
+    """What was kept, one entry per task."""
     found = {
         index: jax.tree.map(lambda x, i=i: x[i], group.kept)
         for group in pulled

@@ -3,7 +3,7 @@
 `jac.scale(w, where=mask)` multiplies row i by `w[i]` on the masked leaves. Nothing is
 computed then: the scales are folded into the weights of the next contraction. Leaves
 that went through the same scalings form one *group*, and a contraction costs one pass
-a group (one for a plain `scale`; two where heads keep their own gradient, and there
+per group (one for a plain `scale`; two where heads keep their own gradient, and there
 the compiler drops what a group does not use).
 """
 
@@ -33,7 +33,7 @@ def groups(scales: tuple[Scale, ...], wanted: Bools) -> list[tuple[Any, list[int
 
     Args:
       scales: the remembered scalings.
-      wanted: one bool a leaf.
+      wanted: one bool per leaf.
 
     Returns:
       Pairs of weights `[T]` (None where the rows are as they were) and leaf indices.

@@ -3,7 +3,7 @@
 A `[T]` array hides that the tasks are separate: each row would pay for every task's
 decoder, and every head would count as shared. Where the program says how the array was
 put together (`jnp.stack`, an inner `jit`, indices into the stack), it is written anew
-with one output a task. Losses that `vmap` computed as one array stay one array.
+with one output per task. Losses that `vmap` computed as one array stay one array.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class StackedJacobian(NoGradient):
     def leaf_rows(
         self, where: Mask | None, *, chunk_size: int | None = None
     ) -> list[Any]:
-        """As `rows`, one entry a leaf of the parameters; None outside `where`."""
+        """As `rows`, one entry per leaf of the parameters; None outside `where`."""
         del chunk_size
         layout = self._layout()
         wanted = dict(zip(layout.differentiable, layout.mask(where), strict=True))

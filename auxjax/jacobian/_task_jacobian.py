@@ -28,7 +28,7 @@ from auxjax.jacobian._source import Source
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TaskJacobian(NoGradient):
-    """J, one row a task: the gradient of each loss at the same parameters.
+    """J, one row per task: the gradient of each loss at the same parameters.
 
     Made by `task_jacobian`. It is a pytree (of the forward pass's residuals), so it
     passes through `optax.chain`, `jit`, `scan` and `vmap`. Prices below are in passes
@@ -186,7 +186,7 @@ class TaskJacobian(NoGradient):
     def leaf_rows(
         self, where: Mask | None, *, chunk_size: int | None = None
     ) -> list[jax.Array | None]:
-        """As `rows`, one entry a leaf of the parameters; None outside `where`."""
+        """As `rows`, one entry per leaf of the parameters; None outside `where`."""
         found = self._stacked(where, chunk_size)
         by_leaf = {i: found.get(k) for k, i in enumerate(self._layout.differentiable)}
         return [by_leaf.get(leaf) for leaf in range(len(self._layout.shapes))]

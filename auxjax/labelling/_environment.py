@@ -204,7 +204,7 @@ class LabellingEnv:
         Args:
           key: not used, as in `step`.
           state: from `reset_batch` or `step_batch`.
-          action: one a sample, `[B]` or `[B, 2]`.
+          action: one per sample, `[B]` or `[B, 2]`.
           params: as given to `reset_batch`.
 
         Returns:

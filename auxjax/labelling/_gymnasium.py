@@ -13,7 +13,7 @@ from auxjax.labelling._environment import EnvParams, LabellingEnv
 
 
 def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any:
-    """The environment as a `gymnasium.Env`, one image a step.
+    """The environment as a `gymnasium.Env`, one image per step.
 
     Observations are a dict of `image` (`Box`) and `label` (`Discrete(C)`); actions
     `Discrete(K)`, or `MultiDiscrete([K, num_weights])` where the agent also chooses

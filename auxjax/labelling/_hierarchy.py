@@ -122,7 +122,7 @@ def masked_softmax(
       The probabilities, `[..., K]`; derivatives of any order are finite.
 
     Raises:
-      ValueError: the logits are not K numbers a sample.
+      ValueError: the logits are not K numbers per sample.
 
     Example:
       >>> import jax.numpy as jnp
@@ -134,8 +134,8 @@ def masked_softmax(
     """
     if logits.shape[-1] != hierarchy.num_labels:
         raise ValueError(
-            f"`logits` should be {hierarchy.num_labels} numbers a sample, one a label. "
-            f"Found {logits.shape[-1]}."
+            f"`logits` should be {hierarchy.num_labels} numbers per sample, "
+            f"one per label. Found {logits.shape[-1]}."
         )
     # A finite number, unlike −∞, has no 0 · ∞ in the second derivative either.
     lowest = jnp.asarray(jnp.finfo(logits.dtype).min, logits.dtype)
@@ -210,7 +210,7 @@ def check_labels(hierarchy: Hierarchy, labels: ArrayLike) -> np.ndarray:
     found = np.asarray(labels)
     if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
         raise ValueError(
-            "`labels` should be integers, one a sample. "
+            "`labels` should be integers, one per sample. "
             f"Found {found.dtype} {found.shape}."
         )
     check_range("labels", found, hierarchy.classes)

@@ -28,7 +28,7 @@ def kmeans(
       key: of the first centres.
       points: pixels or features.
       labels: the main labels.
-      hierarchy: ψ centres a class.
+      hierarchy: ψ centres per class.
       iterations: of Lloyd's algorithm.
 
     Returns:

@@ -151,7 +151,7 @@ def check_data(data: LabelData, hierarchy: Hierarchy, batch_size: int) -> None:
         values = getattr(data, name)
         if values is not None and values.shape != (samples,):
             raise ValueError(
-                f"`{name}` should be one number an image, {(samples,)}. "
+                f"`{name}` should be one number per image, {(samples,)}. "
                 f"Found {values.shape}."
             )
     if batch_size > samples:

@@ -27,7 +27,7 @@ def focal_loss(
       gamma: γ; 0 is cross-entropy.
 
     Returns:
-      One loss a sample.
+      One loss per sample.
 
     Raises:
       ValueError: `gamma` is below 0, or targets and probabilities do not fit.
@@ -53,12 +53,12 @@ def focal_loss_of_logits(
     """`focal_loss` of the softmax, exact also where a probability underflows.
 
     Args:
-      logits: one number a class.
+      logits: one number per class.
       targets: labels `[...]`, or distributions `[..., K]`.
       gamma: γ.
 
     Returns:
-      One loss a sample.
+      One loss per sample.
 
     Raises:
       ValueError: as `focal_loss`.
@@ -99,7 +99,7 @@ def batch_entropy(probabilities: Float[Array, "B K"]) -> Float[Array, ""]:
     where one is. A reward adds it; MAXL's loss subtracts it.
 
     Args:
-      probabilities: a distribution a sample, or one-hot rows for labels.
+      probabilities: a distribution per sample, or one-hot rows for labels.
 
     Returns:
       The entropy.

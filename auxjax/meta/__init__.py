@@ -4,8 +4,8 @@
 |---|---|---|
 | `exact_meta_gradient` | one step ahead, exact, any optimizer | 1 tangent pass |
 | `finite_difference_meta_gradient` | the same by the paper's Eq. 7 | 2 forward passes |
-| `exact_n_step_meta_gradient` | N real steps ahead, exact | about T steps a step |
-| `first_order_n_step_meta_gradient` | OL-AUX's Eq. 6 | 1 backward, 1 tangent a step |
+| `exact_n_step_meta_gradient` | N real steps ahead, exact | about T steps per step |
+| `first_order_n_step_meta_gradient` | OL-AUX's Eq. 6 | 1 backward, 1 tangent per step |
 | `implicit_meta_gradient` | after convergence: Neumann, CG | K Hessian products |
 """
 

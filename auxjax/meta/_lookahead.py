@@ -22,7 +22,7 @@ class Lookahead(NamedTuple):
       updates: u, what the optimizer added.
       opt_state: the optimizer's state after the step.
       pull: d ↦ (∂u/∂g)ᵀ d, from a gradient at θ′ to one at g. For SGD, −α d.
-      reach: from the leaves where d may differ from zero, one bool a leaf, to those
+      reach: from the leaves where d may differ from zero, one bool per leaf, to those
         where `pull(d)` may. The same for most; all of them if a global norm is taken.
     """
 

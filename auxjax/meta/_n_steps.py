@@ -41,7 +41,7 @@ def exact_n_step_meta_gradient(
 
     Every step carries the T tangents (∂θ/∂λᵢ, ∂s/∂λᵢ) of the parameters and of the
     optimizer's state along, so memory grows with T and not with N; time is that of
-    about T steps a step.
+    about T steps per step.
 
     Args:
       losses: the training losses, `losses(params, batch)`.
@@ -50,7 +50,7 @@ def exact_n_step_meta_gradient(
       params: θ_0.
       optimizer: any Optax transformation, gradient → update.
       opt_state: its state at θ_0.
-      batches: a pytree with leading axis N, one batch a step.
+      batches: a pytree with leading axis N, one batch per step.
 
     Returns:
       The end of the run and the exact meta-gradient.
@@ -92,7 +92,7 @@ def first_order_n_step_meta_gradient(
         −α Σ_{j<N} ⟨∇L_main(θ_j), ∇Lᵢ(θ_j)⟩
 
     It takes a weight to touch only the step that it is used in. Exact for N = 1 and
-    SGD up to the curvature of one step; one backward and one tangent pass a step more.
+    SGD up to the curvature of one step; a backward and a tangent pass per step more.
 
     Args:
       losses: the training losses, `losses(params, batch)`; the first is the main one.
@@ -100,7 +100,7 @@ def first_order_n_step_meta_gradient(
       params: θ_0.
       optimizer: any Optax transformation, gradient → update.
       opt_state: its state at θ_0.
-      batches: a pytree with leading axis N, one batch a step.
+      batches: a pytree with leading axis N, one batch per step.
       step_size: α.
 
     Returns:

@@ -2,7 +2,7 @@
 
 A `Model` is `init(key, *inputs) -> params` and `apply(params, *inputs) -> output`. The
 parameters are plain nested dicts. An agent with auxiliary tasks is an encoder and one
-head a task:
+head per task:
 
 | task | head | reads |
 |---|---|---|

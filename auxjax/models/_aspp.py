@@ -15,10 +15,10 @@ class DeepLabHead(nn.Module):
     """Atrous spatial pyramid pooling, a 3×3 and a 1×1 convolution.
 
     Branches of `channels` each: a 1×1 convolution, 3×3 ones that are spread by the
-    rates (three in the paper), and one number a channel for the whole image.
+    rates (three in the paper), and one number per channel for the whole image.
 
     Attributes:
-        out: Numbers a pixel.
+        out: Numbers per pixel.
         channels: Of every branch.
         rates: Their dilations.
         norm: "batch" or "group".

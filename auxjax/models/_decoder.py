@@ -34,7 +34,7 @@ def decoder(
 
     Args:
         observation_shape: `(H, W, C)` or `(N,)`.
-        channels: Numbers a pixel; C unless given. 2 for an optical flow.
+        channels: Numbers per pixel; C unless given. 2 for an optical flow.
         scale: Gain of the last layer's initial weights.
         implementation: How to convolve; see `convolve`.
         dtype: In which the layers compute; the parameters are float32.

@@ -54,7 +54,7 @@ def split_dense(
     Predictions are interpolated to the images' size.
 
     Args:
-        tasks: For each task by name, numbers a pixel: classes, or 3 for normals.
+        tasks: For each task by name, numbers per pixel: classes, or 3 for normals.
         backbone: The trunk.
         width: Factor on all channels.
         normalise: Tasks whose predictions are made unit vectors; names that are no
@@ -191,7 +191,7 @@ class _Split(nn.Module):
 
 
 class _SplitHeads(nn.Module):
-    """A head a task, on the same features."""
+    """A head per task, on the same features."""
 
     plan: _Plan
 
@@ -218,7 +218,7 @@ class _MTAN(nn.Module):
 
 
 class _MTANHeads(nn.Module):
-    """Attention and a head a task."""
+    """Attention and a head per task."""
 
     plan: _Plan
 

@@ -106,7 +106,7 @@ def resize(
     """Bilinear interpolation to another size, the outermost pixels staying outermost.
 
     Rows and columns are interpolated one after the other, each by a matrix with two
-    numbers a row. (PyTorch calls this `align_corners=True`.)
+    numbers per row. (PyTorch calls this `align_corners=True`.)
 
     Args:
         images: Channels last; any number of leading axes.

@@ -1,4 +1,4 @@
-"""VGG-16 for small images, one head a task."""
+"""VGG-16 for small images, one head per task."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def vgg16(
         `init(key, images) -> (params, state)`, with `params["trunk"]` shared and
         `params["heads"][i]` task i's. `apply(params, state, images, train, head=None)
         -> (logits, state)` for images `[..., H, W, C]`: with `head=None` a tuple of
-        `[..., heads[i]]`, one a task; with `head=i` task i's alone, and no other head
+        `[..., heads[i]]`, one per task; with `head=i` task i's alone, and no other head
         is computed; with `head="own"` images `[T, ..., H, W, C]` hold each task's own,
         the trunk sees all as one batch, and the tuple's entries are task by task.
 
@@ -69,7 +69,7 @@ def vgg16(
         | | here | papers | code |
         |---|---|---|---|
         | head | two layers (`hidden`) | MAXL's line: two; Auto-λ: "a layer" | one |
-        | normalisation | shared | not told | one a task (Auto-λ) |
+        | normalisation | shared | not told | one per task (Auto-λ) |
 
     References:
         Simonyan, Zisserman: Very Deep Convolutional Networks (2014), arXiv 1409.1556,

@@ -56,7 +56,7 @@ def encode(nets: Networks, params, rollout: Rollout) -> Latents:
 
     The next row's observation is this row's successor, unless an episode ended here
     and the environment was reset: those transitions are left out of the auxiliary
-    losses (one an episode) instead of encoding every successor a second time.
+    losses (one per episode) instead of encoding every successor a second time.
     """
     t = rollout.timestep
     now = nets.encoder.apply(params["encoder"], rollout.observation)

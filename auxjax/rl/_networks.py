@@ -1,4 +1,4 @@
-"""The agent's networks: one encoder, a policy, a value, and a head a task."""
+"""The agent's networks: one encoder, a policy, a value, and a head per task."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def save(
     killed on the way leaves the checkpoints before it as they were.
 
     Args:
-      folder: where the checkpoints lie, one subfolder a step.
+      folder: where the checkpoints lie, one subfolder per step.
       step: the number of the checkpoint, above all that are there.
       state: a pytree of arrays, numbers and typed PRNG keys that fits on the host.
       note: a few JSON values to keep with it, read again by `read_note`.

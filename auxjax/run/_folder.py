@@ -1,4 +1,4 @@
-"""One folder a run: its configuration, metrics, checkpoints and figures."""
+"""One folder per run: its configuration, metrics, checkpoints and figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The folder of the checkpoints, one subfolder a step."""
+        """The folder of the checkpoints, one subfolder per step."""
         return self.path / "checkpoint"
 
     def figure(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""One process a run folder: a lock that the system takes back when the process ends."""
+"""One process per run folder: a lock that the system takes back when that ends."""
 
 from __future__ import annotations
 

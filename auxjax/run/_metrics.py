@@ -149,7 +149,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
       path: the file.
 
     Returns:
-      One dict a row; "NaN", "Infinity" and "-Infinity" are floats again.
+      One dict per row; "NaN", "Infinity" and "-Infinity" are floats again.
 
     Raises:
       RunError: there is no such file, or a line in its midst is no JSON object.

@@ -102,7 +102,7 @@ def plot_grid(
     ylabel: str = "return",
     styles: Mapping[str, tuple[str, str]] | None = None,
 ) -> None:
-    """Draws one small panel a title, with one legend and one style a label for all.
+    """Draws one small panel a title, with one legend and one style per label for all.
 
     Args:
       panels: title -> curves, as `plot_learning_curves` takes them.

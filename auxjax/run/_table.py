@@ -91,7 +91,7 @@ def print_table(
     """Prints rows as a table on stdout.
 
     Args:
-      rows: one mapping a row; the columns are all keys, in the order they first appear.
+      rows: one mapping per row; the columns are all keys, in order of appearance.
       title: a line above the table.
       missing: what to say where a value is None or NaN.
       console: a `rich.console.Console` to print on instead.
@@ -117,7 +117,7 @@ def table_markdown(
     """Rows as a Markdown table.
 
     Args:
-      rows: one mapping a row; the columns are all keys, in the order they first appear.
+      rows: one mapping per row; the columns are all keys, in order of appearance.
       missing: what to say where a value is None or NaN.
 
     Returns:

@@ -242,9 +242,9 @@ def delta_mtl(
     Δ = 100/K Σᵢ (−1)^{lᵢ} (Mᵢ − Bᵢ)/Bᵢ,  lᵢ = 1 where a lower metric is better
 
     Args:
-      metrics: M, one number a task; in front, as many runs as you like.
+      metrics: M, one number per task; in front, as many runs as you like.
       baselines: B, the same metrics where each task was learnt alone.
-      higher_is_better: one bool a task.
+      higher_is_better: one bool per task.
 
     Returns:
       Δ for each run, in float64; positive is better than single-task.

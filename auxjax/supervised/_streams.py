@@ -60,7 +60,7 @@ def count_samples(data: PyTree[Any]) -> int:
     lengths = {shape[0] for shape in shapes}
     if len(lengths) > 1:
         raise ValueError(
-            "`data` should have leaves of equal leading axes, one entry a sample. "
+            "`data` should have leaves of equal leading axes, one entry per sample. "
             f"Found shapes {shapes}."
         )
     return lengths.pop()

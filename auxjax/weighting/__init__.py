@@ -1,4 +1,4 @@
-"""Jacobian -> Jacobian: how much each row counts. One paper a file.
+"""Jacobian -> Jacobian: how much each row counts. One paper per file.
 
 `scale_by_x` is the row transform; `x` is its alias that also sums the rows,
 `optax.chain(scale_by_x(...), sum_tasks())`.

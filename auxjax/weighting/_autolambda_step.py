@@ -40,7 +40,7 @@ class AutoLambdaState(NamedTuple):
     meta_gradient: jax.Array  # [T] float, ∂M(θ′)/∂λ of the last update
     skipped: jax.Array  # [] int32, updates that would have made λ non-finite
     nonfinite: jax.Array  # [T] int32, how often a task was not finite
-    lambda_state: Any  # of `lambda_optimizer`, one copy a task
+    lambda_state: Any  # of `lambda_optimizer`, one copy per task
     opt_state: Any  # of the optimizer that looks ahead
     aggregator_state: Any  # of `aggregator`; empty for `scale_by_autolambda`
 
@@ -195,7 +195,7 @@ def _meta_loss(
     names, values = evaluate(meta_losses, params, names=jac.names)
     if len(names) != jac.num_tasks:
         raise ValueError(
-            f"`meta_losses` should return {jac.num_tasks} losses, one a task "
+            f"`meta_losses` should return {jac.num_tasks} losses, one per task "
             f"({', '.join(jac.names)}). Found {len(names)} ({', '.join(names)})."
         )
     chosen = [values[i] for i in primary]

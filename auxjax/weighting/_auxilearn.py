@@ -37,7 +37,7 @@ class AuxiLearnState(NamedTuple):
     weights: jax.Array  # [T] float, ∂F/∂L of the last update
     meta_gradient: jax.Array  # [T] float, ∂M/∂weights when φ last moved
     network: Any  # φ: [T] float, or a list of layers, each (weight, bias)
-    network_state: Any  # of the optimizer of φ; of the linear form one copy a task
+    network_state: Any  # of the optimizer of φ; of the linear form one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 

@@ -37,7 +37,7 @@ class AuxiNashState(NamedTuple):
     weights: jax.Array  # [T] float, α of the last update
     preference: jax.Array  # [T] float, p, of the next one; sums to 1
     meta_gradient: jax.Array  # [T] float, ∂M/∂α when p last moved
-    optimizer_state: Any  # of the optimizer of p, one copy a task
+    optimizer_state: Any  # of the optimizer of p, one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 

@@ -97,7 +97,7 @@ def over_tasks(among: jax.Array, like: Any) -> jax.Array:
 
 
 def start_moments(optimizer: optax.GradientTransformation, x: jax.Array) -> Any:
-    """The state of an optimizer that moves weights `[T]`: one copy a task.
+    """The state of an optimizer that moves weights `[T]`: one copy per task.
 
     An optimizer keeps numbers of all its parameters together (Adam counts its steps); a
     task that is absent now and then needs its own. Leaves are `[T, ...]`.

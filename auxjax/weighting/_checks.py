@@ -14,7 +14,7 @@ from auxjax._types import Array, Float
 from auxjax.jacobian import is_traced, wide
 
 Vector = Sequence[Any] | Float[Array, " T"] | np.ndarray | None
-"""One number a task; None: a default."""
+"""One number per task; None: a default."""
 
 
 def check_num_tasks(num_tasks: int) -> None:
@@ -63,7 +63,7 @@ def is_surely_zero(value: Any) -> bool:
 
 
 def vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
-    """One finite number a task: a NumPy array in float64, or a traced array.
+    """One finite number per task: a NumPy array in float64, or a traced array.
 
     Args:
       name: of the argument, for the errors.
@@ -79,7 +79,7 @@ def vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
         values = np.asarray(given, dtype=np.float64)
     if values.shape != (num_tasks,):
         raise ValueError(
-            f"`{name}` should have shape ({num_tasks},), one a task. "
+            f"`{name}` should have shape ({num_tasks},), one per task. "
             f"Found {values.shape}."
         )
     if not is_traced(given) and not np.all(np.isfinite(values)):

@@ -34,7 +34,7 @@ class FAMOState(NamedTuple):
     weights: jax.Array  # [T] float, those of the last update
     logits: jax.Array  # [T] float, ξ
     losses: jax.Array  # [T] float, of the last update; 0: none yet
-    optimizer_state: Any  # of the optimizer of ξ, one copy a task
+    optimizer_state: Any  # of the optimizer of ξ, one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 

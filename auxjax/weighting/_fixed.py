@@ -65,7 +65,7 @@ def scale_by_fixed(
         jac = as_jacobian(updates, params)
         if jac.num_tasks != values.size:
             raise ValueError(
-                f"`weights` should have {jac.num_tasks} entries, one a task "
+                f"`weights` should have {jac.num_tasks} entries, one per task "
                 f"({', '.join(jac.names)}). Found {values.size}."
             )
         if isinstance(values, jax.Array):

@@ -31,7 +31,7 @@ class GradNormState(NamedTuple):
     weights: jax.Array  # [T] float, w, those of the next step; they sum to T
     norms: jax.Array  # [T] float, ‖∇Lᵢ‖ of the last update, unweighted
     initial_losses: jax.Array  # [T] float, Lᵢ(0); 0: none yet
-    optimizer_state: Any  # of the optimizer of w, one copy a task
+    optimizer_state: Any  # of the optimizer of w, one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 
@@ -103,7 +103,7 @@ def scale_by_gradnorm(
     first = vector("initial_losses", initial_losses, 0.0, num_tasks)
     if initial_losses is not None and not (is_traced(first) or (first > 0).all()):
         raise ValueError(
-            f"`initial_losses` should be {num_tasks} numbers above 0, one a task. "
+            f"`initial_losses` should be {num_tasks} numbers above 0, one per task. "
             f"Found {initial_losses}."
         )
     learn = optax.adam(0.025) if optimizer is None else optimizer

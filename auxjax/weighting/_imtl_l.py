@@ -1,4 +1,4 @@
-"""IMTL-L: a learned scale a task that brings every loss to one."""
+"""IMTL-L: a learned scale per task that brings every loss to one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class IMTLLState(NamedTuple):
 
     weights: jax.Array  # [T] float, exp(s), those of the next step
     log_scale: jax.Array  # [T] float, s
-    optimizer_state: Any  # of the optimizer of s, one copy a task
+    optimizer_state: Any  # of the optimizer of s, one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 

@@ -97,7 +97,7 @@ def scale_by_log_loss(
 
 
 def _chosen(tasks: str | Sequence[int], num_tasks: int) -> np.ndarray:
-    """One bool a task."""
+    """One bool per task."""
     chosen = np.zeros(num_tasks, bool)
     if isinstance(tasks, str):
         chosen[0 if tasks == "all" else 1 :] = True

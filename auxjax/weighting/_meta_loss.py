@@ -31,7 +31,7 @@ def main_gradient(
         names, values = evaluate(meta_losses, params, names=jac.names)
         if len(names) != jac.num_tasks:
             raise ValueError(
-                f"`meta_losses` should return {jac.num_tasks} losses, one a task "
+                f"`meta_losses` should return {jac.num_tasks} losses, one per task "
                 f"({', '.join(jac.names)}). Found {len(names)}."
             )
         return (values[0],)

@@ -216,7 +216,7 @@ def _by_task(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
 def _weighted(
     parts: Callable, weights: list[jax.Array], params: Params, jac: Jacobian, mask: Any
 ) -> Any:
-    """The Jacobian of Σᵢ w_ti ℓ_ti, a row a task; its losses stay the plain ones.
+    """The Jacobian of Σᵢ w_ti ℓ_ti, a row per task; its losses stay the plain ones.
 
     Under `jit` its forward pass is the one that the tangent pass took. The tasks are
     outputs of their own, so that an absent one leaves no trace.

@@ -69,7 +69,7 @@ def loss_array(
     losses = jnp.asarray(losses).astype(dtype)
     if losses.shape != (len(tasks),):
         raise ValueError(
-            f"`{name}` should have shape ({len(tasks)},), one a task. "
+            f"`{name}` should have shape ({len(tasks)},), one per task. "
             f"Found {losses.shape}."
         )
     return losses

@@ -1,4 +1,4 @@
-"""Homoscedastic uncertainty: a learned noise level a task weighs its loss."""
+"""Homoscedastic uncertainty: a learned noise level per task weighs its loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class UncertaintyState(NamedTuple):
 
     weights: jax.Array  # [T] float, exp(−s) / 2, or exp(−s) for classification
     log_variance: jax.Array  # [T] float, s = log σ²
-    optimizer_state: Any  # of the optimizer of s, one copy a task
+    optimizer_state: Any  # of the optimizer of s, one copy per task
     nonfinite: Any = None  # [T] int32, how often a task was not finite
 
 

@@ -103,7 +103,7 @@ def _legible(label: str, weights: np.ndarray) -> np.ndarray:
 
 
 def table(config: Any, curves: dict[str, Curves], smooth: dict) -> list[dict[str, Any]]:
-    """One row a variant."""
+    """One row per variant."""
     finals = {k: final_returns(c) for k, c in curves.items()}
     known = [np.nanmean(f) for f in finals.values() if np.isfinite(f).any()]
     score = config.score
@@ -128,7 +128,7 @@ def half_as_good(best: float) -> float:
 
 
 def weight_table(curves: dict[str, Curves]) -> list[dict[str, Any]]:
-    """The final weights, a row a variant whose weights move."""
+    """The final weights, a row per variant whose weights move."""
     rows = []
     for label, c in curves.items():
         if np.ptp(c.weights) > 0:

@@ -44,7 +44,7 @@ def chosen(curves: Curves, metric: str = "accuracy") -> np.ndarray:
 
 
 def multi_table(results: Results) -> list[dict[str, str]]:
-    """A row a method: the mean accuracy, its range, the time an epoch takes."""
+    """A row per method: the mean accuracy, its range, the time an epoch takes."""
     base = results.multi.get("equal")
     rows = []
     for method, curves in results.multi.items():
@@ -55,7 +55,7 @@ def multi_table(results: Results) -> list[dict[str, str]]:
         if base is not None:
             gap = "0" if method == "equal" else mean_std(found - chosen(base), digits=2)
             row["− equal"] = gap
-        row["seconds an epoch"] = _number(curves.seconds)
+        row["seconds per epoch"] = _number(curves.seconds)
         if base is not None:
             ratio = _number(curves.seconds / base.seconds)
             row["× equal"] = ratio
@@ -199,7 +199,9 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
             "method": method,
             "primary": None if i is None else results.names[i],
             "accuracies": chosen(curves).tolist(),
-            "seconds an epoch": curves.seconds if np.isfinite(curves.seconds) else None,
+            "seconds per epoch": curves.seconds
+            if np.isfinite(curves.seconds)
+            else None,
             "weights": dict(zip(curves.tasks, _last(curves), strict=True)),
         }
         for i, method, curves in (

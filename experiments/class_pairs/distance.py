@@ -28,7 +28,7 @@ def features(
       images: `[n, H, W, C]` uint8.
       labels: `[n]`.
       epochs: passes over them; 0: the features of a network that learned nothing.
-      batch_size: images a step.
+      batch_size: images per step.
 
     Returns:
       `[n, 32]` float64, after the ReLU.

@@ -77,7 +77,7 @@ def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
     named = {c for text in (*config.near, *config.far) for c in Pair.parse(text)}
     if not config.folder.is_dir():
         raise RunError(
-            f"`folder` should hold a folder a class. Found nothing at {config.folder}."
+            f"`folder` should hold a folder per class. Found none at {config.folder}."
         )
     available = [
         path

@@ -37,7 +37,7 @@ ANALOGUE = "**An analogue** of the paper's pairs of ImageNet's classes. "
 
 
 def table(results: Results, *, early: bool = False) -> list[dict[str, str]]:
-    """A row a pair: its distance, its mean cosine, every method's accuracy.
+    """A row per pair: its distance, its mean cosine, every method's accuracy.
 
     Args:
       results: of every kind, pair and method.

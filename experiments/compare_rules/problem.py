@@ -139,7 +139,7 @@ def prepare(
 
 
 def _network(hidden: int, outputs: dict[str, int]) -> tuple[Callable, Callable]:
-    """A trunk of two layers of ReLUs and a linear head a task: init and apply."""
+    """A trunk of two layers of ReLUs and a linear head per task: init and apply."""
     trunk = mlp_head(hidden, hidden)
     heads = {name: linear_head(size) for name, size in outputs.items()}
 

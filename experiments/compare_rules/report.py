@@ -78,7 +78,7 @@ def deltas(records: Records) -> dict[str, np.ndarray]:
 
 
 def table(records: Records) -> list[dict[str, str]]:
-    """A row a method, sorted; the single-task networks stand where Δ_MTL is 0."""
+    """A row per method, sorted; the single-task networks stand where Δ_MTL is 0."""
     found = deltas(records)
     rows = [_row(name, records[name], d, found["equal"]) for name, d in found.items()]
     above = sum(mean_and_std(d)[0] > 0 for d in found.values())
@@ -97,7 +97,7 @@ def _row(name: str, record: Mapping, delta: np.ndarray, equal: np.ndarray) -> di
         **_metrics(record),
         "Δ_MTL, %": mean_std(delta) if there.any() else "–",
         "above equal": ahead,
-        "time a step": f"{record['time ratio']:.2f}×",
+        "time per step": f"{record['time ratio']:.2f}×",
     }
 
 
@@ -132,7 +132,7 @@ def luck(records: Records) -> list[str]:
 
 
 def draw(records: Records, path: Path) -> None:
-    """Δ_MTL and the time a step beside it, a line a method."""
+    """Δ_MTL and the time per step beside it, a line per method."""
     found = deltas(records)
     names = [*found][::-1]  # the best on top
     places = np.arange(len(names))
@@ -165,7 +165,7 @@ def draw(records: Records, path: Path) -> None:
             ratio + 0.05, y, f"{ratio:.1f}", va="center", fontsize=8, color="0.3"
         )
     right.axvline(1, color="0.4", linewidth=1)
-    right.set(xlabel="time a step, relative to equal weighting")
+    right.set(xlabel="time per step, relative to equal weighting")
     right.set_xlim(0, 1.12 * max(ratios))
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
@@ -199,7 +199,7 @@ def write(config: Any, records: Records, stem: Path) -> None:
     results = {"config": config, "machine": facts, "records": records, "Δ_MTL": delta}
     write_json(stem.with_suffix(".json"), results)
     write_text(stem.with_suffix(".md"), _markdown(config, facts, rows, lines))
-    shown = ("method", "digit ↑", "slant ↓", "Δ_MTL, %", "above equal", "time a step")
+    shown = ("method", "digit ↑", "slant ↓", "Δ_MTL, %", "above equal", "time per step")
     short = [{name: row.get(name, "") for name in shown} for row in rows]
     title = f"Mean ± deviation, {config.seeds} seeds"
     tell(config, {title: short}, lines, f"{stem}.md, .json and .png")
@@ -214,13 +214,13 @@ def _markdown(config: Any, facts: Mapping, rows: list, lines: list[str]) -> str:
         f"{config.seeds} seeds, {steps:,} steps of {config.batch_size} images, "
         f"{config.train_size:,} training images with noise of deviation "
         f"{config.pixel_noise}; a trunk of two layers of {config.hidden} ReLUs, a "
-        f"linear head a task.{noise} Mean ± standard deviation over seeds. "
+        f"linear head per task.{noise} Mean ± standard deviation over seeds. "
         f"{facts['cores']} cores of {facts['cpu']}, jax {facts['jax']}.\n",
-        "![Δ_MTL and time a step](compare_rules.png)\n",
+        "![Δ_MTL and time per step](compare_rules.png)\n",
         table_markdown(rows),
         *(f"{line}\n" for line in lines),
         "- **Metrics**: test accuracy in percent (↑, higher is better) and, of the "
-        "slant, the root mean square error in pixels a pixel (↓, lower is better).\n"
+        "slant, the root mean square error in pixels per pixel (↓, lower is better).\n"
         "- **Δ_MTL** is the mean over the tasks of the relative gain over networks "
         "that learn one task each (Auto-λ, Eq. 8), seed by seed. Main + auxiliary "
         "rules do not try for it: for them the digit counts alone.\n"
@@ -229,7 +229,7 @@ def _markdown(config: Any, facts: Mapping, rows: list, lines: list[str]) -> str:
         "is a mean of the tasks' have it multiplied by their number, which for SGD "
         "would be a learning rate times that number; Adam's steps do not depend on "
         "it.\n"
-        f"- **Time a step**: one seed, an epoch of {config.epoch_steps} steps as one "
+        f"- **Time per step**: one seed, an epoch of {config.epoch_steps} steps as one "
         f"compiled program, relative to equal weighting; median over {config.turns} "
         "turns, in each of which all rules are timed in a shuffled order. The network "
         "is tiny: with a large one, passes over the model are what counts.\n",

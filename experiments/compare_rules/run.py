@@ -130,7 +130,7 @@ def single_tasks(config: Any, problem: Problem) -> dict[str, Any]:
 def time_steps(
     config: Any, problem: Problem, names: Sequence[str], log: Callable
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds a step and the ratio to equal weighting, by name.
+    """Milliseconds per step and the ratio to equal weighting, by name.
 
     What takes turns, in a shuffled order, is an epoch of one seed as one compiled
     program: so a rule that does its work every so many steps pays for it here. A ratio
@@ -152,7 +152,7 @@ def time_steps(
                 spent[name][turn] = time.perf_counter() - begin
     return {
         name: {
-            "ms a step": float(np.median(spent[name]) * 1e3 / config.epoch_steps),
+            "ms per step": float(np.median(spent[name]) * 1e3 / config.epoch_steps),
             "time ratio": float(np.median(spent[name] / spent["equal"])),
         }
         for name in names

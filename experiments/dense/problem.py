@@ -98,7 +98,7 @@ def pixels(tasks: dict[str, int], features: int = 8) -> StatefulModel:
 def make(
     config: Any, train: data.Scenes, test: data.Scenes, variant: Variant
 ) -> Problem:
-    """The variant's tasks in its order; the noise is drawn once an image.
+    """The variant's tasks in its order; the noise is drawn once per image.
 
     Augmentation moves the noise with its image. As in the authors' code CityScapes'
     pictures keep their size; that code also crops them, here they are mirrored alone.

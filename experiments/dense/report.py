@@ -108,7 +108,7 @@ def table(found: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def weight_table(results: Results) -> list[dict[str, str]]:
-    """The weights at the end, a row a variant that has a noise task and weights."""
+    """The weights at the end, a row per variant that has a noise task and weights."""
     rows = []
     for variant, (curves, _) in results.items():
         last = curves.weights[:, -1]
@@ -161,7 +161,7 @@ def verdict(results: Results) -> list[str]:
 
 
 def draw_delta(found: Sequence[Line], path: Path) -> None:
-    """Δ_MTL, a line a method."""
+    """Δ_MTL, a line per method."""
     shown = [x for x in found if x.setting != "single" and len(x.metrics) > 1][::-1]
     if not shown:
         return
@@ -191,7 +191,7 @@ def draw_delta(found: Sequence[Line], path: Path) -> None:
 
 
 def draw_weights(results: Results, path: Path) -> None:
-    """The weights over training, a panel a variant whose weights move."""
+    """The weights over training, a panel per variant whose weights move."""
     panels = {}
     for variant, (curves, _) in results.items():
         weights = curves.weights
@@ -304,7 +304,7 @@ def write(
             "tasks": v.tasks,
             "test": {name: x[:, -1].tolist() for name, x in r.curves.test.items()},
             "weights": r.curves.weights[:, -1].tolist(),
-            "seconds an epoch": r.curves.seconds,
+            "seconds per epoch": r.curves.seconds,
         }
         for v, r in results.items()
     ]

@@ -186,7 +186,7 @@ def load_domains(
             described += ", at {}x{}".format(*train.images.shape[2:4])
     described += (
         f", {train.images.shape[0]:,} training and {test.images.shape[0]:,} test "
-        "images a domain"
+        "images per domain"
     )
     return train, test, described
 

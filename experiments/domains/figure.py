@@ -54,7 +54,7 @@ def _heat_map(axis: Any, results: Any, matrix: Mapping, watched: Any) -> None:
 
 
 def _means(axis: Any, results: Any) -> None:
-    """The mean accuracy over domains, a point a method of the multi-task setting."""
+    """The mean accuracy over domains, a point per method of the multi-task setting."""
     found = {m: c.last("accuracy") for m, c in results.multi.items()}
     styles = line_styles(list(found))
     for place, (method, values) in enumerate(found.items()):

@@ -41,7 +41,7 @@ _ROWS = {
 ACCURACIES = {
     method: tuple(float(x) for x in row.split()) for method, row in _ROWS.items()
 }
-"""Table 7: a number a domain, in the order of their numbers."""
+"""Table 7: a number per domain, in the order of their numbers."""
 
 
 def published(method: str, name: str) -> float:

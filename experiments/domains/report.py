@@ -54,7 +54,7 @@ def delta(found: np.ndarray, single: np.ndarray) -> np.ndarray:
 
 
 def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:
-    """A row a method: the mean accuracy over domains, and Δ against `single`."""
+    """A row per method: the mean accuracy over domains, and Δ against `single`."""
     rows = []
     for method in results.multi:
         found = accuracies(results, method)
@@ -65,7 +65,7 @@ def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:
         if paper and len(results.names) == len(CIFAR100_COARSE_NAMES):
             row["paper, %"] = f"{AVERAGES[method]:.2f}" if method in AVERAGES else "–"
         seconds = results.multi[method].seconds
-        row["seconds an epoch"] = f"{seconds:.2f}" if np.isfinite(seconds) else "–"
+        row["seconds per epoch"] = f"{seconds:.2f}" if np.isfinite(seconds) else "–"
         rows.append(row)
     return rows
 
@@ -89,7 +89,7 @@ def auxiliary_table(results: Results, paper: bool) -> list[dict[str, str]]:
 
 
 def domain_table(results: Results, paper: bool) -> list[dict[str, str]]:
-    """Table 7: a row a domain, a column a method of the multi-task setting."""
+    """Table 7: a row per domain, a column per method of the multi-task setting."""
     rows = []
     for i, name in enumerate(results.names):
         row = {"domain": f"{i + 1} {name}"}

@@ -1,4 +1,4 @@
-"""Supervised training by any rule, all seeds together, in a folder a method."""
+"""Supervised training by any rule, all seeds together, in a folder per method."""
 
 from __future__ import annotations
 

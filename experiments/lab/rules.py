@@ -156,7 +156,7 @@ def _autolambda(
 
 
 def _auxilearn(setting: Setting) -> Any:
-    """Its network moves once an epoch."""
+    """Its network moves once per epoch."""
     every = setting.epoch_steps
     return auxjax.auxilearn(
         setting.num_tasks, every=every, optimizer=setting.learn(every)
@@ -164,7 +164,7 @@ def _auxilearn(setting: Setting) -> Any:
 
 
 def _auxinash(setting: Setting) -> Any:
-    """The powers move once an epoch."""
+    """The powers move once per epoch."""
     return auxjax.auxinash(setting.num_tasks, every=setting.epoch_steps)
 
 

@@ -1,6 +1,6 @@
 """What the supervised experiments share: their command line, a problem, its curves.
 
-A script describes its `Problem`; `lab.loop.train` makes one folder a method, with
+A script describes its `Problem`; `lab.loop.train` makes one folder per method, with
 checkpoints, and returns its `Curves`. Nothing here knows a data set.
 """
 
@@ -40,7 +40,7 @@ class Training:
       seeds: how many; all of a method's train together.
       first_seed: the first one.
       epochs: passes over the training set.
-      batch_size: samples a step.
+      batch_size: samples per step.
       eval_every: epochs between two evaluations on the test set, and between two
         checkpoints.
       out: the folder that runs are put in.

@@ -15,7 +15,7 @@ from labelling.data import Problem
 from labelling.run import Trained
 from labelling.variants import AGENTS, Variant
 
-CLASSES, COLUMNS = 4, 10  # superclasses and images a label that are drawn
+CLASSES, COLUMNS = 4, 10  # superclasses and images per label that are drawn
 GAP = 2  # pixels between two images
 
 Results = Mapping[Variant, Trained]
@@ -68,7 +68,7 @@ def draw_ablation(results: Results, path: Path) -> None:
 
 
 def draw_labels(problem: Problem, learned: Results, path: Path) -> None:
-    """Test images of the first superclasses, a row a label, a column a training."""
+    """Test images of the first superclasses, a row per label, a column a training."""
     psi = problem.hierarchy.psi
     classes = min(problem.hierarchy.classes, CLASSES)
     height, width = problem.test.images.shape[1:3]
@@ -111,7 +111,7 @@ def labels_of(problem: Problem, trained: Trained) -> np.ndarray:
 
 
 def mosaic(problem: Problem, labels: np.ndarray, classes: int) -> np.ndarray:
-    """The first images of each label side by side, a row a label; white where none is.
+    """The first images of each label side by side, a row per label; white where none.
 
     Args:
       problem: the test images.

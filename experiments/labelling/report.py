@@ -53,7 +53,7 @@ def table(config: Any, results: Results) -> list[dict[str, str]]:
         hard = curves.test.get("label_use")
         row["on test"] = "-" if hard is None else mean_std(hard[:, -1], digits=3)
         seconds = curves.seconds
-        row["s an epoch"] = "-" if np.isnan(seconds) else f"{seconds:.2f}"
+        row["s per epoch"] = "-" if np.isnan(seconds) else f"{seconds:.2f}"
         rows.append(row)
     return rows
 
@@ -79,7 +79,7 @@ def verdict(results: Results) -> list[str]:
             lines.append(
                 f"{variant.label}: label use {mean_std(use, digits=3)}, mean over "
                 f"training; at its lowest {lowest:.3f}, over all seeds and epochs "
-                "(1: even, 0: one label a class). Of the likeliest labels of test "
+                "(1: even, 0: one label per class). Of the likeliest labels of test "
                 f"images {curves.test['label_use'].min():.3f} at its lowest."
             )
         if variant.method in AGENTS:

@@ -1,4 +1,4 @@
-"""The figure of `meta_gradients.py`: a row a model."""
+"""The figure of `meta_gradients.py`: a row per model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def draw(rows: dict[str, list[dict]], path: Path) -> None:
 
 
 def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
-    """A line a method, a colour a number of tasks, hollow for float32."""
+    """A line per method, a colour a number of tasks, hollow for float32."""
     counts = sorted({row["tasks"] for row in rows})
     colours = line_styles([str(count) for count in counts])
     for row in rows:
@@ -89,7 +89,7 @@ def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
 
 
 def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
-    """A line a method; dashed over N steps."""
+    """A line per method; dashed over N steps."""
     shown = [line for line in LINES if line[1] not in (FIRST, LAST)]
     styles = line_styles(list(dict.fromkeys(method for _, method in shown)))
     counts = sorted({row["tasks"] for row in rows})

@@ -2,7 +2,7 @@
 
 Each is `step(weights, params, opt_state, batches, meta_batch)` and returns what
 training needs, (params, opt_state), and the meta-gradient `[T]`. The step taken is the
-step looked at. `batches` has a leading axis: one batch a step.
+step looked at. `batches` has a leading axis: one batch per step.
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ COLUMNS = (
 
 
 def widen(rows: Sequence[dict]) -> list[dict]:
-    """A line a model, number of tasks and precision; a column an ε."""
+    """A line per model, number of tasks and precision; a column an ε."""
     epsilons = sorted({row["epsilon"] for row in rows}, reverse=True)
     found: dict[Any, dict] = {}
     for row in rows:

@@ -27,7 +27,7 @@ UNRELATED = "patch"
 
 
 class Samples(NamedTuple):
-    """Images with a target a task; leading axis samples."""
+    """Images with a target per task; leading axis samples."""
 
     images: jax.Array  # [n, 2 · SIDE²], the digit and beside it the patch
     targets: dict[str, jax.Array]  # [n] int; of the noise [n, SIDE²]
@@ -49,7 +49,7 @@ def draw_tasks(key: jax.Array, images: jax.Array, digits: jax.Array) -> Samples:
     real a task, with nothing in common with it: beside each digit stands a patch with
     a bar, whose orientation is to be told, and which was drawn without a look at the
     digit. So no feature of the one half of the image helps with the other, and both
-    have to share the trunk. `noise` is a map of independent U(0, 1) pixels an image.
+    have to share the trunk. `noise` is a map of independent U(0, 1) pixels per image.
     """
     patch_key, noise_key = jax.random.split(key)
     patches, orientation = draw_patches(patch_key, len(digits))

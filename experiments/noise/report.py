@@ -49,7 +49,7 @@ Rows = list[dict[str, str]]
 
 
 def weight_table(runs: Mapping[str, Runs]) -> Rows:
-    """The weights at the end, a row a method that learns them."""
+    """The weights at the end, a row per method that learns them."""
     return [
         {
             "method": name,
@@ -64,7 +64,7 @@ def weight_table(runs: Mapping[str, Runs]) -> Rows:
 
 
 def accuracy_table(runs: Mapping[str, Runs], trained: tuple[str, ...]) -> Rows:
-    """Test accuracy in percent, a row a method.
+    """Test accuracy in percent, a row per method.
 
     Args:
       runs: every method's.
@@ -174,7 +174,7 @@ def weight_gaps(runs: Mapping[str, Runs]) -> dict[str, float]:
 def draw(
     runs: Mapping[str, Runs], path: Path, primaries: tuple[str, ...], points: int = 400
 ) -> None:
-    """The weights over the steps as in the paper's Figure 4, a panel a method."""
+    """The weights over the steps as in the paper's Figure 4, a panel per method."""
     figure = Figure((12.5, 4.1), layout="constrained")
     names = [name for name in LEARNED if name in runs]
     axes = figure.subplots(1, len(names))

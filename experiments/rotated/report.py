@@ -136,7 +136,7 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
             "method": method,
             "errors": curves.last("error").tolist(),
             "weights": curves.weights[:, -1].tolist(),
-            "seconds an epoch": curves.seconds,
+            "seconds per epoch": curves.seconds,
         }
         for (degrees, method), curves in results.items()
     ]

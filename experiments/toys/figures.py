@@ -58,7 +58,7 @@ def olaux(runs: Mapping[str, Any], main: Callable, path: Path) -> None:
 def gcs_grid(
     runs: Mapping[str, Mapping[str, Any]], mains: Mapping[str, Callable], path: Path
 ) -> None:
-    """A row a problem; main loss only, plain sum, GCS."""
+    """A row per problem; main loss only, plain sum, GCS."""
     columns = ("main only", "plain sum", "GCS")
     figure = Figure((10, 10.4), layout="constrained")
     axes = figure.subplots(len(runs), len(columns), squeeze=False)
@@ -84,7 +84,7 @@ def gcs_random(
     path: Path,
     shown: int = 14,
 ) -> None:
-    """A row a problem; a column a method over the cosines, then all times compared."""
+    """A row per problem; a column per method over the cosines, then all times."""
     figure = Figure((17.5, 3.9 * len(runs) + 0.5), layout="constrained")
     axes = figure.subplots(len(runs), 5, squeeze=False)
     for row, (problem, methods) in zip(axes, runs.items(), strict=True):

@@ -302,7 +302,7 @@ def test_integer_parameters_are_let_through():
 
 
 def test_sampled_objectives():
-    """Two of three tasks an update, the gradient 3/2 times as long; all get a turn."""
+    """Two of three tasks per update, the gradient 3/2 times as long; all get a turn."""
     tx = auxjax.sdmgrad(3, objectives=2, key=jax.random.key(1), **CALM)
     step = jax.jit(lambda state: tx.update(jnp.eye(3), state))
     state, seen = tx.init(jnp.zeros(3)), set()

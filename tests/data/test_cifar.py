@@ -451,7 +451,7 @@ def test_a_pickle_of_something_else(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({b"labels": [1]}, "hold 2 labels, one an image. Found shape [1]."),
+        ({b"labels": [1]}, "hold 2 labels, one per image. Found shape [1]."),
         ({b"labels": [1, 10]}, "hold labels from 0 to 9. Found 1 to 10."),
         ({b"labels": [-1, 3]}, "hold labels from 0 to 9. Found -1 to 3."),
         ({b"labels": [b"a", b"b"]}, "hold integers as labels. Found dtype |S1."),

@@ -185,7 +185,7 @@ def test_another_magic(tmp_path):
 def test_labels_of_another_number(tmp_path):
     labels = idx(np.zeros(4, np.uint8))
     message = broken(tmp_path, STEMS[1], labels)
-    assert "hold 5 labels, one an image. Found shape [4]." in message
+    assert "hold 5 labels, one per image. Found shape [4]." in message
 
 
 def test_a_label_out_of_range(tmp_path):

@@ -84,7 +84,9 @@ def test_grey_pictures_of_16_bits_are_scaled(tmp_path, dtype, kind):
 def test_pictures_of_more_than_16_bits_are_refused(tmp_path, values):
     (tmp_path / "a").mkdir()
     Image.fromarray(values).save(tmp_path / "a/0.png", "TIFF")
-    with pytest.raises(ValueError, match=r"0.png` should have 8 or 16 bits a channel"):
+    with pytest.raises(
+        ValueError, match=r"0.png` should have 8 or 16 bits per channel"
+    ):
         image_folder(tmp_path, ["a"], 2)
 
 

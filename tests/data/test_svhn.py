@@ -86,7 +86,7 @@ def test_another_file(tmp_path):
             "to 1,000,000 images. Found 0.",
         ),
         ({"y": np.array(["a"] * 12)}, "whole numbers as labels. Found char"),
-        ({"y": np.ones((11, 1), np.uint8)}, "12 labels, one an image. Found 11"),
+        ({"y": np.ones((11, 1), np.uint8)}, "12 labels, one per image. Found 11"),
         ({"y": np.full((12, 1), 11, np.uint8)}, "labels from 1 to 10. Found 11 to 11"),
         ({"y": np.zeros((12, 1), np.uint8)}, "labels from 1 to 10. Found 0 to 0"),
         ({"y": np.full((12, 1), 1.5)}, "hold whole numbers as labels"),

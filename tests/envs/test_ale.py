@@ -104,7 +104,7 @@ def test_a_time_limit_truncates():
         ends = np.flatnonzero(steps.truncated[:, n])
         assert len(ends) >= 2
         np.testing.assert_array_equal(np.flatnonzero(~steps.valid[:, n]), ends + 1)
-        # The frames idled away at the start count too; 4 frames a step.
+        # The frames idled away at the start count too; 4 frames per step.
         assert (steps.episode_length[ends, n] <= 25).all()
         assert (steps.episode_length[ends, n] > 15).all()
 

@@ -114,7 +114,7 @@ def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     )
     rows = read_metrics(run / "metrics.jsonl")
     assert [row["step"] for row in rows] == list(range(200, 2001, 200))
-    # 8 worlds × 25 steps a chunk, and an episode takes 20.
+    # 8 worlds × 25 steps per chunk, and an episode takes 20.
     assert sum(row["episodes"][0] for row in rows) == 8 * 250 // 20 - 4
     assert {row["length"][0] for row in rows} == {20.0}
     assert rows[-1]["weights"][0][0] == 1

@@ -379,7 +379,7 @@ def test_smoke_leaves_tables_numbers_and_a_figure(finished):
         ("equal", None),
         ("autolambda-main", "is 0"),
     ]
-    assert all(x["seconds an epoch"] > 0 for x in found)
+    assert all(x["seconds per epoch"] > 0 for x in found)
     assert len(found[1]["weights"]) == 4
     assert "is 0" in found[1]["weights"]
     with Image.open(finished / "celeba.png") as image:

@@ -328,7 +328,7 @@ def test_the_best_is_first_and_who_diverged_is_not_hidden(report, records):
         "mgda (diverged in 2 of 2)",
     ]
     first, equal, _, olaux, last = rows
-    assert first["time a step"] == "2.50×"
+    assert first["time per step"] == "2.50×"
     assert first["Δ_MTL, %"] == "24.0 ± 0.0 (1 of 2)"
     assert first["digit ↑"] == "62.5 ± 0.0 (1 of 2)"
     assert equal["above equal"] == "–"
@@ -389,7 +389,7 @@ def test_a_small_run_and_what_it_keeps(script, runs, tmp_path, monkeypatch, caps
     found = json.loads((folder / "compare_rules.json").read_text())
     assert set(found["records"]) == {"single tasks", "equal", "slgrad", "famo"}
     assert found["records"]["equal"]["time ratio"] == 1
-    assert found["records"]["famo"]["ms a step"] > 0
+    assert found["records"]["famo"]["ms per step"] > 0
     assert len(found["records"]["slgrad"]["metrics"]["slant"]) == 2
     assert found["records"]["equal"]["diverged"] == [False, False]
     text = (folder / "compare_rules.md").read_text()

@@ -499,7 +499,7 @@ def cifar(tmp_path_factory):
 
 def test_cifar_has_20_domains_of_five_classes(domains, cifar):
     train, test, described = domains.load_domains("cifar100", cifar)
-    assert "10 training and 5 test images a domain" in described
+    assert "10 training and 5 test images per domain" in described
     assert train.images.shape == (10, 20, 32, 32, 3)
     assert test.images.shape == (5, 20, 32, 32, 3)
     people = [d.name for d in train.domains].index("people")

@@ -255,7 +255,7 @@ def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = {"seeds": 2, "train_size": 33, "epochs": 6, "hidden": 4}
     monkeypatch.setattr(script, "SMOKE", small)
-    monkeypatch.setattr(script, "UPDATES", 3)  # two epochs a chunk
+    monkeypatch.setattr(script, "UPDATES", 3)  # two epochs per chunk
     assert len(script.methods(script.Config())) == 5
     monkeypatch.setattr(script, "SMOKE_METHODS", [*script.methods(script.Config())])
     script.main(["--smoke", "--quiet", "--primary", "all"])

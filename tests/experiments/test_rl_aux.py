@@ -394,9 +394,9 @@ def test_the_table_stands_beside_the_papers_on_its_data_only(script, report, res
     assert rows[1]["best accuracy"] == "67.0 ± 4.2"
     assert rows[1]["label use"] == "1.000 ± 0.000"
     assert rows[1]["on test"] == "0.500 ± 0.000"
-    assert rows[1]["s an epoch"] == "2.00"
+    assert rows[1]["s per epoch"] == "2.00"
     assert rows[2]["method"] == "rl, λ 2"
-    assert rows[2]["s an epoch"] == "-"
+    assert rows[2]["s per epoch"] == "-"
     assert "the paper" not in report.table(script.Config(), results)[0]
 
 

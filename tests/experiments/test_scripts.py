@@ -132,7 +132,7 @@ def test_results_are_written_before_they_are_printed():
     """In the function that writes them, printing is what comes last."""
     functions = [
         node
-        for path in EXPERIMENTS.glob("*.py")
+        for path in EXPERIMENTS.rglob("*.py")
         for node in ast.parse(path.read_text("utf-8")).body
         if isinstance(node, ast.FunctionDef)
     ]

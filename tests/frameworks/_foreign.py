@@ -50,7 +50,7 @@ def tangent_pass(jac, direction):
 def by_auxjax(losses, params, args, direction, num_tasks):
     """What rules ask for, and Auto-λ's meta-gradient."""
     jac = auxjax.task_jacobian(losses, params, *args)
-    held = jac.materialize()  # one backward pass a task to compile, instead of three
+    held = jac.materialize()  # one backward pass per task to compile, instead of three
     weights = jnp.asarray(LAMBDA[:num_tasks])
     rule = auxjax.scale_by_autolambda(STEP, num_tasks=num_tasks)
     state = rule.init(params)._replace(weights=weights)

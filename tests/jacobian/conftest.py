@@ -1,4 +1,4 @@
-"""A small MLP with one head a task, and its Jacobian by NumPy in float64."""
+"""A small MLP with one head per task, and its Jacobian by NumPy in float64."""
 
 import dataclasses
 
@@ -46,7 +46,7 @@ def forms():
 
 @dataclasses.dataclass
 class MLP:
-    """`tanh(x W + b)`, then a linear head and a mean squared error a task."""
+    """`tanh(x W + b)`, then a linear head and a mean squared error per task."""
 
     num_tasks: int
     size: int = 4

@@ -71,7 +71,7 @@ def test_forty_alike_rows_are_one_program():
 
 def test_different_rows_are_unrolled():
     losses, params = growing_decoders(3, tuple)
-    # Decoder weights, decoder input and trunk weights: three products a task.
+    # Decoder weights, decoder input and trunk weights: three products per task.
     assert count(rows_jaxpr(losses, params), "dot_general") == 9
 
 

@@ -60,7 +60,7 @@ def test_missing_aux():
 @pytest.mark.parametrize("method", ["vjp", "scale"])
 def test_weights(jac, method):
     for wrong in (jnp.ones(3), jnp.ones((2, 1)), 1.0):
-        with refused("`weights` should have shape (2,), one a task. Found ("):
+        with refused("`weights` should have shape (2,), one per task. Found ("):
             getattr(jac, method)(wrong)
 
 
@@ -164,7 +164,7 @@ def test_number_of_tasks():
 
 
 def test_losses_for_stacked_gradients():
-    with refused("`losses` should have shape (2,), one a task. Found (3,)."):
+    with refused("`losses` should have shape (2,), one per task. Found (3,)."):
         as_jacobian(jnp.ones((2, 4)), losses=jnp.ones(3))
 
 

@@ -76,7 +76,7 @@ def test_human_labels_of_uneven_superclasses():
         (lambda: hierarchy(0, 2), "`classes` should be at least 1. Found 0"),
         (
             lambda: masked_softmax(jnp.zeros((1, 5)), jnp.array([0]), hierarchy(2, 2)),
-            "`logits` should be 4 numbers a sample, one a label. Found 5",
+            "`logits` should be 4 numbers per sample, one per label. Found 5",
         ),
         (
             lambda: check_labels(hierarchy(2, 2), np.array([0, 1, 2])),
@@ -92,7 +92,7 @@ def test_human_labels_of_uneven_superclasses():
         ),
         (
             lambda: check_labels(hierarchy(2, 2), np.array([0.0, 1.0])),
-            "`labels` should be integers, one a sample. Found float64",
+            "`labels` should be integers, one per sample. Found float64",
         ),
         (
             lambda: human_labels(

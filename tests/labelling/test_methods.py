@@ -255,7 +255,7 @@ def test_networks_with_statistics(blocks, data):
             {"labels": np.zeros(23, int)},
             r"every class of 0 … 1. Found no sample",
         ),
-        ({"labels": np.zeros(22, int)}, "`labels` should be one number an image"),
+        ({"labels": np.zeros(22, int)}, "`labels` should be one number per image"),
         ({"human": np.full(23, 6)}, "`human` should be from 0 to 5. Found 6 to 6"),
         ({"human": np.full(23, 1)}, "`human` should lie in its class's block, 3 to 5"),
         ({"human": np.zeros(23)}, "`human` should be integers. Found float64"),

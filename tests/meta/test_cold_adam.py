@@ -19,7 +19,7 @@ from auxjax.meta import (
 RATE, EPS, MAX_NORM = 0.01, 1e-8, 0.3
 # The third weight's input is a pixel that is always black.
 X = np.array([[1.0, 2.0, 0.0], [-0.5, 1.0, 0.0], [0.7, -1.2, 0.0]])
-TARGETS = np.array([[0.5, -1.0, 2.0], [1.0, 1.5, -0.3]])  # one row a task
+TARGETS = np.array([[0.5, -1.0, 2.0], [1.0, 1.5, -0.3]])  # one row per task
 THETA = np.array([0.3, -0.8, 0.6])
 LAMBDA = np.array([0.7, -0.4])
 OPTIMIZERS = {

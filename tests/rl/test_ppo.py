@@ -171,7 +171,7 @@ SEEDS = 4  # each of them has to learn it
 
 
 def learn(name, observations, updates=60, **changes):
-    """V and π of some observations, and the mean return at the end; a row a seed."""
+    """V and π of some observations, and the mean return at the end; a row per seed."""
     config = dataclasses.replace(CONFIG, **changes)
     env = make(name, 16)
     agent = make_ppo(config, env)

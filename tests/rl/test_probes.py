@@ -13,7 +13,7 @@ SEEDS = 4  # each of them has to learn it
 
 
 def learn(name, *, updates=300, observations=(), seeds=SEEDS, **changes):
-    """The mean return at the end, and V and π of some observations, a row a seed."""
+    """The mean return at the end, and V and π of some observations, a row per seed."""
     settings = {
         "env": name,
         "method": "none",

@@ -241,7 +241,7 @@ def test_no_flipped_bit_is_restored(tmp_path):
     state = {"w": jnp.arange(300.0), "key": jax.random.key(0), "count": 3}
     path = save(tmp_path, 4, state, note={"chunk": 2})
     files = files_of(path)
-    # Ten bits a file, small and large ones alike, then more of the largest.
+    # Ten bits per file, small and large ones alike, then more of the largest.
     bits = np.random.default_rng(0)
     chosen = [file for file in files for _ in range(10) if file.stat().st_size]
     chosen += [max(files, key=lambda file: file.stat().st_size)] * 30

@@ -1,4 +1,4 @@
-"""One process a run folder, whatever becomes of the process."""
+"""One process per run folder, whatever becomes of the process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A run small enough to kill: SGD after a random walk, five updates a chunk.
+"""A run small enough to kill: SGD after a random walk, five updates per chunk.
 
 As a program: `python toy_run.py FOLDER SIGNAL CHUNK` sends itself the signal in the
 midst of that chunk.

@@ -99,7 +99,9 @@ def test_an_update_without_what_it_needs(make):
 @both
 def test_meta_losses_that_are_not_the_losses(make):
     tx = make()
-    with refused("`meta_losses` should return 3 losses, one a task (main, aux_1, aux_"):
+    with refused(
+        "`meta_losses` should return 3 losses, one per task (main, aux_1, aux_"
+    ):
         update(tx, meta_losses=lambda p: losses(p, OTHER)[:2])
     with refused("Found 1 (main)"):
         update(tx, meta_losses=lambda p: losses(p, OTHER)[:1])

@@ -26,7 +26,7 @@ def batch(seed):
 
 
 class Normalised(nn.Module):
-    """A trunk with BatchNorm, one head a task."""
+    """A trunk with BatchNorm, one head per task."""
 
     @nn.compact
     def __call__(self, x, training):
@@ -36,7 +36,7 @@ class Normalised(nn.Module):
 
 
 class Dropped(nn.Module):
-    """A trunk with dropout, one head a task."""
+    """A trunk with dropout, one head per task."""
 
     @nn.compact
     def __call__(self, x):

@@ -37,7 +37,7 @@ def draw(dtype=None):
 
 
 def losses(params, x=X, y=Y):
-    """A small network with a head a task."""
+    """A small network with a head per task."""
     dtype = params["w"].dtype
     z = jnp.tanh(jnp.asarray(x, dtype) @ params["w"])
     targets = jnp.asarray(y, dtype)

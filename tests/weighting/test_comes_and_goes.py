@@ -122,7 +122,7 @@ def test_a_tasks_own_batches_are_all_that_counts(rule):
     if rule in ("dwa", "stch"):  # whose weights are relative to the others'
         state, alone = (s._replace(weights=None) for s in (state, alone))
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(alone), strict=True):
-        own = (1, 1) if a.shape == (3, 3) else 1  # a copy of moments a task
+        own = (1, 1) if a.shape == (3, 3) else 1  # a copy of moments per task
         np.testing.assert_allclose(a[own], b[own], rtol=1e-6)
 
 

@@ -11,7 +11,7 @@ FEW, MANY = 5, 40
 
 
 def problem(num_tasks):
-    """Two layers of 64 and a small head a task."""
+    """Two layers of 64 and a small head per task."""
     rng = np.random.default_rng(0)
     draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
     params = {

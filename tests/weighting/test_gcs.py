@@ -67,7 +67,7 @@ def cos(x, y):
 
 
 def algorithm(*, weighted=False, threshold=0.0, ema=0.0, per_layer=False, on=SHARED):
-    """Algorithm 1, or 2 if weighted: parameters, weights and cosines a step.
+    """Algorithm 1, or 2 if weighted: parameters, weights and cosines per step.
 
     `on`: where cosines are taken and gates apply; elsewhere gradients are summed.
     """

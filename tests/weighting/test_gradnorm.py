@@ -18,7 +18,7 @@ TRUNK, HEADS = rng.normal(size=(2, 2)), rng.normal(size=(TASKS, 2))
 
 
 def losses(params, shift=0.0):
-    """A linear trunk, and a head a task."""
+    """A linear trunk, and a head per task."""
     x = jnp.asarray(INPUTS, params["trunk"].dtype) + shift
     z = x @ params["trunk"]
     return tuple(

@@ -217,7 +217,7 @@ def test_bad_input():
             jac,
             (params,),
             {**EXTRA, "meta_losses": lambda p: losses(p)[:2]},
-            "`meta_losses` should return 3 losses, one a task (main, aux_1, aux_2). F",
+            "`meta_losses` should return 3 losses, one per task (main, aux_1, aux_2). ",
         ),
         (
             named,

@@ -10,7 +10,7 @@ from auxjax._types import Array, Float
 from auxjax.aggregation._solvers._prepare import dot
 
 MAX_TURNS = 5
-"""Linear systems a task and proximal step, at most; about one is usual."""
+"""Linear systems per task and proximal step, at most; about one is usual."""
 
 
 def bounded_qp(
