@@ -27,12 +27,13 @@ from lab.start import needs, quick_compilation
 
 with needs("rl", "plots"):
     import tyro
+
     from a2c import report
     from a2c import run as runs
-    from lab.output import choose_folder, unless_said
-
     from auxjax.rl import A2CConfig
     from auxjax.run import parse, plain_errors, use_compilation_cache
+    from lab.folders import choose_folder
+    from lab.options import unless_said
 
 Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
 

@@ -35,15 +35,11 @@ from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import numpy as np
+
     from attributes import report
     from attributes.data import AttributeSource, Split, load_attributes
     from attributes.host import HostAdvance
     from attributes.problem import make_problem
-    from lab.loop import Advance, train
-    from lab.output import choose_folder, unless_said
-    from lab.rules import RULES, check_names, spelled_out
-    from lab.training import SINGLE, Curves, Training, say
-
     from auxjax.run import (
         RunError,
         parse,
@@ -51,6 +47,12 @@ with needs("vision", "plots"):
         use_compilation_cache,
         write_json,
     )
+    from lab.curves import Curves
+    from lab.folders import choose_folder
+    from lab.loop import Advance, train
+    from lab.options import unless_said
+    from lab.rules import RULES, check_names, spelled_out
+    from lab.training import SINGLE, Training, say
 
 
 @dataclasses.dataclass(frozen=True)

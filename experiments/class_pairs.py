@@ -34,15 +34,16 @@ from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import numpy as np
+
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
     from class_pairs import report
     from class_pairs.distance import distances, features
     from class_pairs.problem import Pair, make_problem, read_folder, select
+    from lab.folders import choose_folder
     from lab.loop import train
-    from lab.output import choose_folder, unless_said
+    from lab.options import unless_said
     from lab.sources import Source, describe, load
     from lab.training import SINGLE, Training, say
-
-    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,13 +27,13 @@ from pathlib import Path
 from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
+    from auxjax.run import open_run, parse, plain_errors, use_compilation_cache
     from compare_rules import report
     from compare_rules.problem import prepare
     from compare_rules.run import Kept, run
-    from lab.output import choose_folder, unless_said
+    from lab.folders import choose_folder
+    from lab.options import unless_said
     from lab.rules import RULES, check_names, spelled_out
-
-    from auxjax.run import open_run, parse, plain_errors, use_compilation_cache
 
 IMAGES = 1797
 

@@ -33,15 +33,15 @@ from typing import Literal
 from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
+    from auxjax.run import parse, plain_errors, use_compilation_cache
     from dense import problem as problems
     from dense import report
     from dense.variants import STUDIES, Variant, variants
+    from lab.folders import choose_folder
     from lab.loop import train
-    from lab.output import choose_folder, unless_said
+    from lab.options import unless_said
     from lab.rules import AUXILIARY, RULES
     from lab.training import SINGLE, Training, say
-
-    from auxjax.run import parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)

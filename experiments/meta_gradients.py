@@ -30,7 +30,11 @@ from lab.start import needs, quick_compilation
 with needs("vision", "plots"):
     import jax
     import optax
-    from lab.output import choose_folder, tell, unless_said, write_text
+
+    from auxjax.run import machine, open_run, parse, plain_errors, write_json
+    from lab.folders import choose_folder
+    from lab.options import unless_said
+    from lab.report import tell, write_text
     from meta_gradients import measure as measuring
     from meta_gradients import report as reporting
     from meta_gradients.figure import draw
@@ -43,8 +47,6 @@ with needs("vision", "plots"):
         Sizes,
         make_problem,
     )
-
-    from auxjax.run import machine, open_run, parse, plain_errors, write_json
 
 EPSILONS = (0.1, 0.01, 0.001)
 SWEEP = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4, 3e-5, 1e-5)

@@ -30,15 +30,16 @@ from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
     import numpy as np
+
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
     from domains import report
     from domains.data import Domains, DomainSource, load_domains
     from domains.problem import make_problem, make_singles
+    from lab.folders import choose_folder
     from lab.loop import train
-    from lab.output import choose_folder, unless_said
+    from lab.options import unless_said
     from lab.rules import check_names, spelled_out
     from lab.training import SINGLE, Training, say
-
-    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 
 @dataclasses.dataclass(frozen=True)

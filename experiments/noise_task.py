@@ -31,9 +31,6 @@ with needs("vision", "plots"):
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from lab.output import choose_folder
-    from noise import problem as tasks
-    from noise import report
 
     import auxjax
     from auxjax.run import (
@@ -44,6 +41,9 @@ with needs("vision", "plots"):
         use_compilation_cache,
     )
     from auxjax.supervised import init_state, make_train
+    from lab.folders import choose_folder
+    from noise import problem as tasks
+    from noise import report
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,16 +30,16 @@ from typing import Any, Literal
 from lab.start import needs, quick_compilation
 
 with needs("vision", "plots"):
-    from lab.output import choose_folder, unless_said
+    from auxjax.data import Images
+    from auxjax.labelling import METHODS
+    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
+    from lab.folders import choose_folder
+    from lab.options import unless_said
     from lab.training import say
     from labelling import report
     from labelling.data import GROUPS, Problem, Source, read
     from labelling.run import train
     from labelling.variants import AGENTS, setting, variants
-
-    from auxjax.data import Images
-    from auxjax.labelling import METHODS
-    from auxjax.run import RunError, parse, plain_errors, use_compilation_cache
 
 SMALL = {
     "psi": 3,

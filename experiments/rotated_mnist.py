@@ -22,42 +22,33 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.start import needs, quick_compilation
+from lab.start import needs
 
 with needs("vision", "plots"):
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    import optax
+    from lab import main as script
+    from lab.curves import Curves
+    from lab.folders import choose_folder
     from lab.loop import train
-    from lab.output import choose_folder, unless_said
+    from lab.options import free
+    from lab.report import write
     from lab.sources import Source, describe, load
-    from lab.training import (
-        SINGLE,
-        Problem,
-        Training,
-        accuracy,
-        say,
-    )
-    from rotated import report
-
-    from auxjax.data import Images, rotate
-    from auxjax.models import linear_head, mlp
-    from auxjax.run import parse, plain_errors, use_compilation_cache
+    from lab.training import SINGLE, Training, say
+    from rotated.problem import prepare
+    from rotated.report import report
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(Training):
     """RotatedMNIST, every rotation with every method."""
 
-    method: tuple[str, ...] = (SINGLE, "equal", "gcs", "olaux", "autolambda-main")
+    method: tuple[str, ...] = free((SINGLE, "equal", "gcs", "olaux", "autolambda-main"))
     """Names out of `experiments/lab/rules.py`, and `single`; `equal`, or
     `multi`, is the paper's multi-task."""
-    rotations: tuple[int, ...] = (0, 45, 90, 135, 180)
+    rotations: tuple[int, ...] = free((0, 45, 90, 135, 180))
     """Degrees, counter-clockwise."""
     source: Source = "mnist_5000"
     """What to read."""
-    data_dir: Path | None = None
+    data_dir: Path | None = free(None)
     """Where the files of `mnist` and `fashion_mnist` lie."""
     seeds: int = 10
     """How many, all of a method's at once."""
@@ -72,98 +63,19 @@ class Config(Training):
     def __post_init__(self):
         """Checks what the command line said."""
         super().__post_init__()
-        if not self.rotations or len(set(self.rotations)) < len(self.rotations):
-            raise ValueError(
-                "`rotations` should name at least one, and each once. "
-                f"Found {self.rotations}."
-            )
-        for field in ("learning_rate", "hidden", "weight_travel"):
-            if not getattr(self, field) > 0:
-                raise ValueError(
-                    f"`{field}` should be above 0. Found {getattr(self, field)}."
-                )
+        self.each_once("rotations")
+        self.above_zero("learning_rate", "hidden", "weight_travel")
 
 
 SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "hidden": 16}
 SMOKE_CHOICES = {"source": "digits", "rotations": (90,), "method": (SINGLE, "gcs")}
 
 
-def prepare(config: Config, train: Images, test: Images, degrees: int) -> Problem:
-    """The two tasks; a batch holds the images, the same rotated, and the digits."""
-    size = train.images[0].size
-    trunk = mlp((config.hidden,) * 2, config.hidden, relu_out=True)
-    classes = int(max(train.labels.max(), test.labels.max())) + 1
-    head = linear_head(classes)
-
-    def init(key):
-        keys = jax.random.split(key, 3)
-        features = jnp.zeros((1, config.hidden))
-        params = {
-            "trunk": trunk.init(keys[0], jnp.zeros((1, size))),
-            "main": head.init(keys[1], features),
-            "rotated": head.init(keys[2], features),
-        }
-        return params, None
-
-    def logits(params, images, name):
-        x = images.reshape(len(images), -1).astype(jnp.float32) / 255
-        return head.apply(params[name], trunk.apply(params["trunk"], x))
-
-    def sample_losses(params, state, batch, key):
-        del key
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-        images = {"main": batch["images"], "rotated": batch["rotated"]}
-        return {
-            name: cross_entropy(logits(params, x, name), batch["labels"])
-            for name, x in images.items()
-        }, state
-
-    def losses(*args):
-        found, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in found.items()}, state
-
-    def evaluate(params, state, test):
-        return {
-            "error": 100
-            - accuracy(logits(params, test["images"], "main"), test["labels"]),
-            "rotated error": 100
-            - accuracy(logits(params, test["rotated"], "rotated"), test["labels"]),
-        }
-
-    return Problem(
-        tasks=("main", "rotated"),
-        init=init,
-        losses=losses,
-        sample_losses=sample_losses,
-        evaluate=evaluate,
-        train=with_rotated(train, degrees),
-        test=with_rotated(test, degrees),
-        optimizer=lambda steps: optax.rmsprop(config.learning_rate),
-        classification=(0, 1),
-        first_losses=(float(np.log(classes)),) * 2,
-        travel=config.weight_travel,
-    )
-
-
-def with_rotated(images: Images, degrees: int) -> dict[str, jax.Array]:
-    """On the device: the images, the same rotated, and their classes."""
-    upright = jnp.asarray(images.images)
-    return {
-        "images": upright,
-        "rotated": rotate(upright, degrees),
-        "labels": jnp.asarray(images.labels),
-    }
-
-
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method at every rotation, then says what came out."""
-    with plain_errors():
-        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
-        if config.smoke:
-            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
-        use_compilation_cache()
-        with quick_compilation(config.smoke):
-            run(config)
+    script.start(
+        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
+    )
 
 
 def run(config: Config) -> None:
@@ -172,7 +84,7 @@ def run(config: Config) -> None:
     described = describe(config.source, *images)
     folder = choose_folder(config, "rotated_mnist")
     say(config, described)
-    results = {}
+    results: dict[tuple[int, str], Curves] = {}
     for degrees in config.rotations:
         problem = prepare(config, *images, degrees)
         for method in config.method:
@@ -180,11 +92,11 @@ def run(config: Config) -> None:
             path = folder / f"{degrees}-{method}"
             if method == SINGLE:  # it never sees the rotated images
                 label, path = SINGLE, folder / SINGLE
-            known = results.get((config.rotations[0], SINGLE))
-            if method != SINGLE or known is None:
-                known, _ = train(problem, method, config, path, label=label)
-            results[degrees, method] = known
-    report.write(config, results, described, folder)
+            curves = results.get((config.rotations[0], SINGLE))
+            if method != SINGLE or curves is None:
+                curves, _ = train(problem, method, config, path, label=label)
+            results[degrees, method] = curves
+    write(config, report(config, results, described), folder)
 
 
 if __name__ == "__main__":

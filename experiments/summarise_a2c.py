@@ -18,10 +18,9 @@ from lab.start import needs
 with needs("rl", "plots"):
     import numpy as np
     import tyro
+
     from a2c.report import final_returns, smoothed
     from a2c.run import Curves, read_curves
-    from lab.output import write_text
-
     from auxjax.rl import METHODS
     from auxjax.run import (
         RunError,
@@ -34,6 +33,7 @@ with needs("rl", "plots"):
         short_number,
         table_markdown,
     )
+    from lab.report import write_text
 
 
 @dataclasses.dataclass(frozen=True)

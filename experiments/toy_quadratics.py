@@ -27,11 +27,12 @@ with needs("vision", "plots"):
     import jax.numpy as jnp
     import numpy as np
     import optax
-    from lab.output import choose_folder, tell, verdicts
-    from toys import claims, figures
 
     import auxjax
     from auxjax.run import machine, parse, plain_errors, write_json
+    from lab.folders import choose_folder
+    from lab.report import tell, verdicts
+    from toys import claims, figures
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab.output import tell
 
 from a2c.run import Curves
 from auxjax.run import (
@@ -20,6 +19,7 @@ from auxjax.run import (
     short_number,
     write_json,
 )
+from lab.report import tell
 
 FAMILY = ("balance", "olaux", "olaux1", "olaux-ablation")
 """The methods of Figure 6."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from domains.data import block_means
 from scipy import ndimage
 
 from auxjax import data
 from auxjax.run import Progress, reading
+from domains.data import block_means
 
 AttributeSource = Literal["celeba", "digits40"]
 

@@ -10,11 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lab.loop import only_alive
-from lab.training import Problem, Training
 
 from auxjax.data import batches, prefetch
 from auxjax.supervised import TrainState, make_step
+from lab.loop import only_alive
+from lab.problem import Problem
+from lab.training import Training
 
 EVALUATED = 500  # images at once
 

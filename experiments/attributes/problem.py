@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from domains.network import init_heads
-from lab.training import Problem, in_batches
 
 from attributes.data import Split
 from auxjax.models import cnn, linear_head, resnet18
+from domains.network import init_heads
+from lab.problem import Problem, in_batches
 
 EVALUATED = 500  # images at once
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.training import Curves
 from matplotlib.figure import Figure
 
 from auxjax.run import (
@@ -17,6 +15,8 @@ from auxjax.run import (
     table_markdown,
     write_json,
 )
+from lab.curves import Curves
+from lab.report import tell, verdicts, write_text
 
 TITLES = {"equal": "equal (Unit. Scal.)"}
 

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from lab.training import Problem, in_batches
 
 import auxjax
 from auxjax import data
 from auxjax.models import cnn, linear_head, resnet18
 from auxjax.run import Progress, RunError, reading
+from lab.problem import Problem, in_batches
 
 FEATURES = 64
 PROBE = 512  # training images on which the cosine is taken

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.training import SINGLE, Curves
 from matplotlib.figure import Figure
 
 from auxjax.run import (
@@ -18,6 +16,9 @@ from auxjax.run import (
     table_markdown,
     write_json,
 )
+from lab.curves import Curves
+from lab.report import tell, verdicts, write_text
+from lab.training import SINGLE
 
 COLOURS = {"near": "#0072B2", "far": "#D55E00"}
 DASHES = {SINGLE: ":", "equal": "--", "gcs": "-"}

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from noise.problem import CLASSES as ALL_CLASSES
-from noise.problem import SIDE, Samples, draw_tasks, load, split
 
 from auxjax.models import linear_head, mlp_head
+from noise.problem import CLASSES as ALL_CLASSES
+from noise.problem import SIDE, Samples, draw_tasks, load, split
 
 CLASSES = {name: ALL_CLASSES[name] for name in ("digit", "parity", "size", "loops")}
 """The tasks whose loss is a cross-entropy, with their number of classes."""

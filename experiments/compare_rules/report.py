@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.rules import AGGREGATOR, AUXILIARY, COMPOSITION, KINDS, RULES, WEIGHTING
 from matplotlib.figure import Figure
 
 from auxjax.run import (
@@ -20,6 +18,8 @@ from auxjax.run import (
 )
 from compare_rules.problem import ERRORS, METRICS
 from compare_rules.run import SINGLE
+from lab.report import tell, verdicts, write_text
+from lab.rules import AGGREGATOR, AUXILIARY, COMPOSITION, KINDS, RULES, WEIGHTING
 
 COLOURS = {
     WEIGHTING: "#0072B2",

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from lab.rules import RULES, Rule, Setting
 
 from auxjax.run import write_json
 from auxjax.supervised import init_state, make_train
 from compare_rules.problem import CLASSES, METRICS, Problem
+from lab.rules import RULES, Rule, Setting
 
 SINGLE = "single tasks"
 

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from lab.training import Problem
 
 from auxjax import data
 from auxjax.models import StatefulModel, mtan_dense, split_dense
@@ -21,6 +20,7 @@ from auxjax.supervised import (
     segmentation_loss,
 )
 from dense.variants import NOISE, Variant
+from lab.problem import Problem
 
 TEST_BATCH = 20
 METRICS = {

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.training import Curves, Problem
 from matplotlib.figure import Figure
 
 from auxjax.run import (
@@ -24,6 +22,9 @@ from auxjax.run import (
 from auxjax.supervised import delta_mtl
 from dense.problem import METRICS, width_of
 from dense.variants import NOISE, Variant
+from lab.curves import Curves
+from lab.problem import Problem
+from lab.report import tell, verdicts, write_text
 
 SHOWN = 3  # scenes that are drawn
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import optax
-from lab.rules import AUXILIARY, RULES, Rule, Setting
-from lab.training import SINGLE
 
 import auxjax
+from lab.rules import AUXILIARY, RULES, Rule, Setting
+from lab.training import SINGLE
 
 STUDIES = {
     "methods": "Every method, multi-task and auxiliary (Table 1)",

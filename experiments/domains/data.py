@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from lab.sources import NAMES, load
 
 from auxjax import data
 from auxjax.models import resize
 from auxjax.run import RunError, reading
+from lab.sources import NAMES, load
 
 DomainSource = Literal["digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100"]
 ITSELF, SAME_CLASSES, SAME_LOOK, NEITHER = (

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab.training import SINGLE
 from matplotlib.figure import Figure
 
 from auxjax.run import line_styles, mean_and_std
+from lab.training import SINGLE
 
 
 def draw(

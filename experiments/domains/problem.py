@@ -10,11 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from lab.training import Problem, accuracy, in_batches
 
 from auxjax.data import random_crop_flip
 from domains.data import Domains
 from domains.network import CLASSES, make_trunk, separate, shared
+from lab.problem import Problem, accuracy, in_batches
 
 EVALUATED = 100  # test images of each domain at once
 CIFAR_MEAN = (0.5071, 0.4867, 0.4408)

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.training import SINGLE, Curves
 
 from auxjax.data import CIFAR100_COARSE_NAMES
 from auxjax.run import machine, mean_std, table_markdown, write_json
 from domains.data import ITSELF, RELATIONS, Domain, by_relation
 from domains.figure import draw
 from domains.paper import ACCURACIES, AVERAGES, MEANS, SETTINGS, published
+from lab.curves import Curves
+from lab.report import tell, verdicts, write_text
+from lab.training import SINGLE
 
 ALL = "all"
 

@@ -13,10 +13,13 @@ import numpy as np
 import optax
 
 import auxjax
-from auxjax.run import RunError, RunFolder, open_run, read_metrics, run_chunks
+from auxjax.run import RunError, open_run, run_chunks
 from auxjax.supervised import TrainState, init_state, make_train
+from lab.curves import Curves, read_curves
+from lab.options import may_differ
+from lab.problem import Problem, only
 from lab.rules import RULES, Rule, Setting
-from lab.training import MAY_DIFFER, SINGLE, Curves, Problem, Training, only
+from lab.training import SINGLE, Training
 
 
 class Batches(NamedTuple):
@@ -84,7 +87,7 @@ def train(
     """
     if method == SINGLE:
         problem = only(problem, task or problem.tasks[0])
-    samples = len(jax.tree.leaves(problem.train)[0])
+    samples = problem.samples
     if samples < config.batch_size:
         raise RunError(
             f"`batch_size` should be at most {samples}, the number of training "
@@ -96,7 +99,7 @@ def train(
     if rule and {"sample_losses", "next_losses"} & set(rule.takes):
         problem, tx = with_batches(problem, tx, config.batch_size)
     goes_on = config.resume and folder.exists()  # the stopped one, or one before it
-    run = open_run(folder, config, resume=goes_on, may_differ=MAY_DIFFER)
+    run = open_run(folder, config, resume=goes_on, may_differ=may_differ(config))
     advance = (make_advance or Advance)(problem, tx, config, second_stream)
     seeds = config.first_seed + np.arange(config.seeds)
     state = run_chunks(
@@ -122,7 +125,12 @@ def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, A
 
     def init(key):
         params, model = problem.init(key)
-        none_yet = jax.tree.map(lambda x: jnp.zeros_like(x[:batch_size]), problem.train)
+        one = (
+            jax.tree.map(lambda x: x[0], problem.train)
+            if problem.per_seed
+            else problem.train
+        )
+        none_yet = jax.tree.map(lambda x: jnp.zeros_like(x[:batch_size]), one)
         return params, Batches(model, none_yet, none_yet, key, key)
 
     def losses(params, state, batch, key):
@@ -183,9 +191,10 @@ class Advance:
             found = problem.evaluate(state.params, state.model_state, test)
             return only_alive(found, losses)
 
+        samples = 0 if problem.per_seed else None  # the axis of seeds
         self._programs = (
-            jax.jit(jax.vmap(learn, in_axes=(0, None))),
-            jax.jit(jax.vmap(measure, in_axes=(0, 0, None))),
+            jax.jit(jax.vmap(learn, in_axes=(0, samples))),
+            jax.jit(jax.vmap(measure, in_axes=(0, 0, samples))),
         )
 
     def __call__(self, state: TrainState) -> tuple[TrainState, Any]:
@@ -224,25 +233,3 @@ def _report(config: Training, tasks: Sequence[str]) -> Callable:
         return [row], f"{first}={np.mean(test[first]):.4g}"
 
     return report
-
-
-def read_curves(run: RunFolder, tasks: tuple[str, ...], seconds: float) -> Curves:
-    """What is in a run's metrics."""
-    rows = read_metrics(run.metrics)
-
-    def column(values):  # [n, seeds, ...] -> [seeds, n, ...]
-        return np.moveaxis(np.array(values, np.float64), 0, 1)
-
-    losses = column([row["losses"] for row in rows])
-    weights = np.full_like(losses, np.nan)
-    if rows and "weights" in rows[0]:
-        weights = column([row["weights"] for row in rows])
-    names = rows[0]["test"] if rows else {}
-    return Curves(
-        epochs=np.array([row["step"] for row in rows]),
-        test={name: column([row["test"][name] for row in rows]) for name in names},
-        losses=losses,
-        weights=weights,
-        tasks=tasks,
-        seconds=seconds,
-    )

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from lab.sources import NAMES, load
 
 from auxjax import data
 from auxjax.labelling import Hierarchy, LabelData, hierarchy, human_labels
 from auxjax.run import reading
+from lab.sources import NAMES, load
 
 Source = Literal[
     "digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100", "cifar10", "svhn"

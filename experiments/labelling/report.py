@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
 
 from auxjax.run import (
     machine,
@@ -16,6 +15,7 @@ from auxjax.run import (
     table_markdown,
     write_json,
 )
+from lab.report import tell, verdicts, write_text
 from labelling.data import Problem
 from labelling.figures import draw_ablation, draw_curves, draw_labels
 from labelling.run import Trained

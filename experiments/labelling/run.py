@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from lab.training import in_batches
 
 from auxjax.data import random_crop_flip
 from auxjax.labelling import (
@@ -22,6 +21,7 @@ from auxjax.labelling import (
     make_method,
 )
 from auxjax.run import RunFolder, first_non_finite, open_run, read_metrics, run_chunks
+from lab.problem import in_batches
 from labelling.data import PADDING, Problem
 from labelling.networks import make_networks
 from labelling.variants import Variant, setting

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
@@ -19,6 +18,7 @@ from auxjax.run import (
     table_markdown,
     write_json,
 )
+from lab.report import tell, verdicts, write_text
 from noise.problem import CLASSES, RELATED, TASKS, UNRELATED
 
 EXACT = "Auto-λ, exact"

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab.output import tell, verdicts, write_text
-from lab.training import SINGLE, Curves
 from matplotlib.figure import Figure
 
-from auxjax.run import (
-    line_styles,
-    machine,
-    mean_and_std,
-    mean_std,
-    table_markdown,
-    write_json,
-)
+from auxjax.run import line_styles, mean_and_std, mean_std
+from lab.axes import bare
+from lab.curves import Curves
+from lab.report import Report
+from lab.training import SINGLE
 
 PAPER = {
     0: {SINGLE: (2.14, 0.16), "equal": (2.19, 0.19), "gcs": (2.11, 0.13)},
@@ -107,29 +103,18 @@ def draw(results: Results, path: Path) -> None:
         right.errorbar(rotations, mean, yerr=std, **style)
     right.set(xlabel="rotation of the auxiliary task, degrees", xticks=rotations)
     right.set(ylabel="auxiliary weight, mean over training")
-    for axis in (left, right):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(color="0.92")
+    bare(left, right)
     figure.legend(loc="outside right center", frameon=False)
     figure.savefig(path, dpi=110)
 
 
-def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Writes the table, the numbers and the figure, and prints the table."""
-    rows, lines = table(results), verdicts(config, verdict, results)
-    stem = folder / "rotated_mnist"
-    draw(results, stem.with_suffix(".png"))
-    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
-    parts = [
-        "# RotatedMNIST",
-        f"{described}; {config.seeds} seeds, {config.epochs} epochs. Test error of "
-        "the main task in percent, mean ± standard deviation over seeds. The paper's "
-        f"rows are on all of MNIST. Machine: {facts}.",
-        "![Errors](rotated_mnist.png)",
-        table_markdown(rows),
-        "\n".join(f"- {line}" for line in lines),
-    ]
-    write_text(stem.with_suffix(".md"), *parts)
+def report(config: Any, results: Results, described: str) -> Report:
+    """The table beside the paper's, the errors seed by seed, and the figure."""
+    about = (
+        f"{described}; {config.seeds} seeds, {config.epochs} epochs. Test error of the "
+        "main task in percent, mean ± standard deviation over seeds. The paper's rows "
+        "are on all of MNIST."
+    )
     numbers = [
         {
             "rotation": degrees,
@@ -140,6 +125,14 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         }
         for (degrees, method), curves in results.items()
     ]
-    write_json(stem.with_suffix(".json"), {"config": config, "results": numbers})
-    title = f"Test error of the main task, % ({described})"
-    tell(config, {title: rows}, lines, folder)
+    return Report(
+        stem="rotated_mnist",
+        room="rotated",
+        script="rotated_mnist.py",
+        title="RotatedMNIST",
+        about=about,
+        tables={"Test error of the main task, %": table(results)},
+        numbers={"results": numbers},
+        figures={"": partial(draw, results)},
+        verdicts=partial(verdict, results),
+    )
