@@ -1,0 +1,42 @@
+"""The README's figure shows the numbers that stand in `rules.json`."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def price(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import price
+
+    yield price
+    sys.modules.pop("price")
+
+
+@pytest.fixture
+def rows(price):
+    return json.loads((price.RESULTS / "rules.json").read_text())["rows"]
+
+
+def test_the_figure_is_of_the_present_numbers(price, rows):
+    with Image.open(price.RESULTS / "price.png") as image:
+        assert image.info[price.KEY] == price.mark(rows), "run `benchmarks/price.py`"
+
+
+def test_other_numbers_are_another_mark(price, rows, tmp_path):
+    others = [{**row, "time ratio": row["time ratio"] + 0.01} for row in rows]
+    assert price.mark(others) != price.mark(rows)
+    price.draw(others, tmp_path / "price.png")
+    with Image.open(tmp_path / "price.png") as image:
+        assert image.info[price.KEY] == price.mark(others)
+
+
+def test_every_line_is_in_the_numbers(price, rows):
+    found = {(row["model"], row["rule"]) for row in rows}
+    assert {(n, r) for n in price.NETWORKS for r in price.LINES} <= found
