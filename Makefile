@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-minimum test-newest slow lint bench docs figures clean
+.PHONY: demo test test-minimum test-newest slow lint bench docs figures dist clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python experiments/atari_a2c.py
@@ -36,6 +36,12 @@ docs: $(VENV)/.docs
 figures: $(VENV)/.docs
 	$(BIN)/python docs/make.py --redraw
 
+# The package as it would be uploaded, and whether an index would take it.
+dist: $(VENV)/.dist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
 clean:
 	rm -rf $(VENV)
 
@@ -56,6 +62,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	@touch $@
+
+$(VENV)/.dist: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e ".[dist]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
