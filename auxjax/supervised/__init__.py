@@ -5,13 +5,9 @@ room hands every rule both: rules that want one only pay for one. It knows none 
 them by name.
 """
 
+from auxjax.supervised._delta import delta_mtl
 from auxjax.supervised._dense import masked_l1, normal_cosine, segmentation_loss
-from auxjax.supervised._dense_metrics import (
-    DepthSums,
-    NormalSums,
-    SegmentationSums,
-    delta_mtl,
-)
+from auxjax.supervised._dense_metrics import DepthSums, NormalSums, SegmentationSums
 from auxjax.supervised._loop import make_epoch, make_train
 from auxjax.supervised._step import StepMetrics, TrainState, init_state, make_step
 from auxjax.supervised._streams import epoch_indices

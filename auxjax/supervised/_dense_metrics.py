@@ -7,17 +7,15 @@ as by the losses: a label that is negative or 255, a target whose channels add u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, SupportsIndex
 
 import jax.numpy as jnp
-import numpy as np
 
 from auxjax._numbers import integer
 from auxjax._types import Array, Bool, Float, Int, Shaped
 from auxjax.supervised._dense import check_pixels, known, known_class, unit
 
-__all__ = ["DepthSums", "NormalSums", "SegmentationSums", "delta_mtl"]
+__all__ = ["DepthSums", "NormalSums", "SegmentationSums"]
 
 ANGLES = (11.25, 22.5, 30.0)
 _BINS_A_DEGREE = 10
@@ -230,53 +228,6 @@ class NormalSums(NamedTuple):
         inside = (rank - (below[cell] - count)).astype(dtype) - 0.5
         median = (cell.astype(dtype) + inside / count.astype(dtype)) / _BINS_A_DEGREE
         return jnp.where(self.pixels > 0, median, jnp.nan)
-
-
-def delta_mtl(
-    metrics: Float[Array | np.ndarray, "*runs tasks"] | Sequence[float],
-    baselines: Float[Array | np.ndarray, " tasks"] | Sequence[float],
-    higher_is_better: Sequence[bool],
-) -> Float[np.ndarray, "*runs"]:
-    """How much better than single-task training, averaged over the tasks, in %.
-
-    Δ = 100/K Σᵢ (−1)^{lᵢ} (Mᵢ − Bᵢ)/Bᵢ,  lᵢ = 1 where a lower metric is better
-
-    Args:
-      metrics: M, one number per task; in front, as many runs as you like.
-      baselines: B, the same metrics where each task was learnt alone.
-      higher_is_better: one bool per task.
-
-    Returns:
-      Δ for each run, in float64; positive is better than single-task.
-
-    Raises:
-      ValueError: the numbers of tasks differ, or a baseline is 0.
-
-    Example:
-      >>> from auxjax.supervised._dense_metrics import delta_mtl
-      >>> single = [43.37, 52.24, 22.40]  # NYUv2: mIoU, depth error, angle
-      >>> f"{delta_mtl([47.17, 40.97, 23.68], single, [True, False, False]):.2f}"
-      '8.21'
-
-    References:
-      Liu et al., *Auto-λ*, arXiv 2202.03091, Eq. 8; Maninis, Radosavovic, Kokkinos:
-      Attentive Single-Tasking of Multiple Tasks (2019), arXiv 1904.08918.
-    """
-    found = np.asarray(metrics, np.float64)
-    alone = np.asarray(baselines, np.float64)
-    tasks = (len(higher_is_better),)
-    if found.shape[-1:] != tasks or alone.shape != tasks:
-        raise ValueError(
-            f"`metrics` and `baselines` should have {tasks[0]} tasks, as "
-            f"`higher_is_better`. Found shapes {found.shape} and {alone.shape}."
-        )
-    if not alone.all():
-        raise ValueError(
-            f"`baselines` should not be 0, for changes are relative. Found {alone}."
-        )
-    sign = np.where(higher_is_better, 1, -1)
-    change = sign * (found - alone) / alone
-    return np.asarray(100 * np.mean(change, axis=-1))  # Eq. 8
 
 
 def _share(part, whole):

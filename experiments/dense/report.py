@@ -82,7 +82,7 @@ def lines(results: Results) -> list[Line]:
         tasks = [task for task in alone if task in metrics]
         delta = delta_mtl(
             np.stack([metrics[task] for task in tasks], axis=-1),
-            [float(np.mean(alone[task])) for task in tasks],
+            np.stack([alone[task] for task in tasks], axis=-1),
             [METRICS[task][1] for task in tasks],
         )
         found.append(Line(setting, architecture, label, metrics, delta))

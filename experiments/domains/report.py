@@ -9,6 +9,7 @@ import numpy as np
 
 from auxjax.data import CIFAR100_COARSE_NAMES
 from auxjax.run import machine, mean_std, table_markdown, write_json
+from auxjax.supervised import delta_mtl
 from domains.data import ITSELF, RELATIONS, Domain, by_relation
 from domains.figure import draw
 from domains.paper import ACCURACIES, AVERAGES, MEANS, SETTINGS, published
@@ -44,14 +45,15 @@ def accuracies(results: Results, method: str) -> np.ndarray:
 
 
 def delta(found: np.ndarray, single: np.ndarray) -> np.ndarray:
-    """Δ_MTL in percent, Eq. 8: the mean over tasks of (M - B) / B, seed by seed.
+    """Δ_MTL of accuracies `[seeds, T]`, %; NaN where a domain was not learned alone.
 
     Example:
       >>> delta(np.array([[90.0, 50.0]]), np.array([[60.0, 80.0]]))
       array([6.25])
     """
-    base = np.where(single > 0, single, np.nan)  # of nothing there is no share
-    return 100 * np.mean((found - base) / base, axis=-1)
+    alone = np.mean(single, axis=0)
+    alone = np.where(alone > 0, alone, np.nan)  # of nothing there is no share
+    return delta_mtl(found, alone, [True] * len(alone))
 
 
 def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:

@@ -269,7 +269,7 @@ def test_the_papers_optimizer(module):
 
 
 def curves_of(tasks, test, weights):
-    from lab.training import Curves
+    from lab.curves import Curves
 
     weights = np.asarray(weights, float)
     return Curves(
@@ -309,12 +309,12 @@ def results(report, domains):
 def test_delta_against_single(report, results):
     found = report.accuracies(results, "autolambda-all")
     assert found.shape == (2, 4)
-    # One of four domains gains a tenth.
+    # One of four domains, alone 70 on average over seeds: 88 and 66.
     gain = report.delta(found, report.accuracies(results, "single"))
-    np.testing.assert_allclose(gain, [2.5, 2.5])
+    np.testing.assert_allclose(gain, [25 * 18 / 70, 25 * -4 / 70])
     assert np.isnan(report.delta(np.ones((1, 2)), np.array([[0.0, 1.0]]))).all()
     rows = report.multi_table(results, paper=False)
-    assert [row["Δ, %"] for row in rows] == ["0", "2.50 ± 0.00"]
+    assert [row["Δ, %"] for row in rows] == ["0", "2.50 ± 5.56"]
     assert rows[0]["mean accuracy, %"] == "62.5 ± 3.5"  # 65 and 60
 
 

@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 
 from auxjax.supervised._dense import masked_l1, normal_cosine, segmentation_loss
-from auxjax.supervised._dense_metrics import (
-    DepthSums,
-    NormalSums,
-    SegmentationSums,
-    delta_mtl,
-)
+from auxjax.supervised._dense_metrics import DepthSums, NormalSums, SegmentationSums
 
 NAN = jnp.nan
 
@@ -359,38 +354,3 @@ def test_the_scan_carries_one_dtype_under_x64(x64, name):
 def test_metrics_of_nothing_are_nan(name):
     zeros, _ = sums_and_batches()[name]
     assert all(jnp.isnan(value) for value in zeros.metrics().values())
-
-
-# --- Δ_MTL
-
-
-# Liu et al., Auto-λ, Table 1: NYUv2 (mIoU, depth error, angle; Δ).
-NYUV2 = [43.37, 52.24, 22.40], [True, False, False]
-TABLE = [
-    ([44.64, 43.32, 24.48], 3.57),
-    ([45.98, 41.26, 24.09], 6.50),
-    ([48.04, 40.61, 23.31], 9.66),
-    ([47.70, 39.89, 22.75], 10.69),
-]
-
-
-@pytest.mark.parametrize(("metrics", "delta"), TABLE)
-def test_delta_of_published_rows(metrics, delta):
-    assert delta_mtl(metrics, *NYUV2) == pytest.approx(delta, abs=0.011)
-
-
-def test_delta_of_many_runs_and_of_itself():
-    rows = np.array([row for row, _ in TABLE])
-    deltas = delta_mtl(rows.reshape(2, 2, 3), *NYUV2)
-    assert deltas.shape == (2, 2)
-    np.testing.assert_allclose(deltas.ravel(), [d for _, d in TABLE], atol=0.011)
-    assert delta_mtl(NYUV2[0], *NYUV2) == 0
-    # One metric up by a tenth, one down by a fifth: both are better.
-    assert delta_mtl([1.1, 0.8], [1.0, 1.0], [True, False]) == pytest.approx(15)
-
-
-def test_delta_errors():
-    with pytest.raises(ValueError, match="should have 2 tasks"):
-        delta_mtl([1.0, 2.0, 3.0], [1.0, 2.0], [True, False])
-    with pytest.raises(ValueError, match="`baselines` should not be 0"):
-        delta_mtl([1.0, 2.0], [1.0, 0.0], [True, False])
