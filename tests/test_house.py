@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "auxjax"
 ROOMS = [
     "_types",
     "_extras",
+    "_optax",
     "jacobian",
     "meta",
     "aggregation",
@@ -27,7 +28,7 @@ ROOMS = [
     "labelling",
     "run",
 ]
-CORE = ROOMS[:6]
+CORE = ROOMS[:7]
 CORE_NEEDS = {"jax", "numpy", "optax", "chex"}
 EXTRAS = {
     *("ale_py", "brax", "flax", "gymnasium", "gymnax", "matplotlib", "mujoco", "orbax"),

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Key, LossFn, Params
 from auxjax.jacobian import TaskJacobian, task_jacobian
 from auxjax.weighting import task_metrics
@@ -100,7 +101,7 @@ def make_step(
     References:
       Liu et al., *Auto-λ*, arXiv 2202.03091, "Swapping Training Data".
     """
-    tx = optax.with_extra_args_support(tx)
+    tx = with_mixed_dtypes(tx)
 
     def arguments(state, batch, key):
         """What `losses` takes after the parameters."""
@@ -119,8 +120,7 @@ def make_step(
             return _in_order(found[0] if has_state else found, jac.names)
 
         extra = {} if second_batch is None else {"meta_losses": meta_losses}
-        with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-            updates, opt_state = tx.update(jac, state.opt_state, state.params, **extra)
+        updates, opt_state = tx.update(jac, state.opt_state, state.params, **extra)
         if isinstance(updates, TaskJacobian):
             raise ValueError(
                 "`tx` should sum up the tasks' gradients, as by `auxjax.sum_tasks()`. "
