@@ -3,12 +3,12 @@
 import ast
 import contextlib
 import io
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ import pytest
 
 from auxjax.run import plain_errors
 from tests._scripts import load_script
+from tests.stacks import project, requirements
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -38,10 +39,17 @@ def start(experiments):
 
 
 @pytest.fixture
-def output(experiments):
-    from lab import output
+def report(experiments):
+    from lab import report
 
-    return output
+    return report
+
+
+@pytest.fixture
+def folders(experiments):
+    from lab import folders
+
+    return folders
 
 
 @contextlib.contextmanager
@@ -55,6 +63,13 @@ def english_terminal():
 
     with contextlib.redirect_stdout(stream):
         yield printed
+
+
+def options(**more):
+    """A configuration of which nothing but the common options is asked."""
+    from lab.options import Options
+
+    return Options(**more)
 
 
 def refused(script, words, capsys):
@@ -102,11 +117,9 @@ def test_one_package_is_enough_to_be_missed(start, monkeypatch, capsys):
 
 
 def test_the_extras_hold_what_is_looked_for(start):
-    table = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     dists = packages_distributions()
     for extra, modules in start.PACKAGES.items():
-        wanted = table["optional-dependencies"][extra]
-        listed = {re.match(r"[\w.-]+", line)[0].lower() for line in wanted}
+        listed = {name.lower() for name in requirements(project(), extra)}
         for module in modules:
             found = {dist.lower() for dist in dists[module.partition(".")[0]]}
             assert listed & found, (extra, module)
@@ -128,43 +141,57 @@ def test_help_renders_on_any_terminal(name):
     assert ("--smoke" in said) == (name != "summarise_a2c")
 
 
-def test_results_are_written_before_they_are_printed():
-    """In the function that writes them, printing is what comes last."""
-    functions = [
-        node
-        for path in EXPERIMENTS.rglob("*.py")
-        for node in ast.parse(path.read_text("utf-8")).body
-        if isinstance(node, ast.FunctionDef)
-    ]
-    writers = []
-    for function in functions:
-        calls = [
-            (node.lineno, node.func.id)
-            for node in ast.walk(function)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        ]
-        wrote = [line for line, called in calls if called in WRITING]
-        told = [line for line, called in calls if called in TELLING]
-        if wrote and told:
-            writers.append(function.name)
-            assert max(wrote) < min(told), function.name
-    assert len(writers) >= 10
-
-
-WRITING = ("write_json", "write_text", "draw", "plot_learning_curves", "_plot_weights")
-TELLING = ("print", "print_table", "tell")
-
-
-def test_a_terminal_without_letters_gets_a_table(output):
+def said_by(report, folder, **more):
+    """What `write` is given; more is the report's."""
     rows = [{"rule": "λ", "Δ_MTL, %": "1.0 ± 0.1"}]
+    values = {
+        "stem": "x",
+        "room": "x",
+        "script": "x.py",
+        "title": "X",
+        "about": "Little.",
+        "tables": {"Mean ±": rows},
+        "numbers": {"results": rows},
+        "figures": {"": lambda path: path.write_bytes(b"drawn")},
+        "verdicts": lambda: ["Δ"],
+    }
+    return report.Report(**(values | more)), folder
+
+
+def test_results_are_written_before_they_are_printed(report, tmp_path, monkeypatch):
+    """A terminal that fails costs nothing that was measured."""
+
+    def fail(*_):
+        raise OSError("no terminal")
+
+    monkeypatch.setattr(report, "print_table", fail)
+    with pytest.raises(OSError, match="no terminal"):
+        report.write(options(), *said_by(report, tmp_path))
+    assert (tmp_path / "x.png").read_bytes() == b"drawn"
+    assert "1.0 ± 0.1" in (tmp_path / "x.md").read_text("utf-8")
+    assert "results" in json.loads((tmp_path / "x.json").read_text("utf-8"))
+
+
+def test_no_script_prints_its_results_by_itself():
+    """`lab.report` does, when all is written; who else prints says why on stderr."""
+    for path in EXPERIMENTS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+                continue
+            if node.func.id in ("print", "print_table"):
+                to_stderr = any(word.arg == "file" for word in node.keywords)
+                by_itself = path.relative_to(EXPERIMENTS) != Path("lab/report.py")
+                assert to_stderr or not by_itself, f"{path}:{node.lineno}"
+
+
+def test_a_terminal_without_letters_gets_a_table(report, tmp_path):
     with english_terminal() as printed:
         with plain_errors():
-            config = SimpleNamespace(smoke=True)
-            output.tell(config, {"Mean ±": rows}, ["Δ"], "here")
+            report.write(options(), *said_by(report, tmp_path))
         said = printed()
     assert "1.0 +/- 0.1" in said
     assert "Delta" in said
-    assert said.splitlines()[-2:] == [output.NOTHING, "Written to here"]
+    assert said.splitlines()[-1] == f"Written to {tmp_path}"
 
 
 def test_files_are_utf_8_wherever_they_are_written():
@@ -214,7 +241,7 @@ def test_what_smoke_would_override_is_refused(
 
 
 def test_choices_that_the_command_line_makes_stay(experiments):
-    from lab.output import unless_said
+    from lab.options import unless_said
 
     choices = {"source": "digits", "weight_travel": 1.0, "method": ("gcs",)}
     assert unless_said(choices, []) == choices
@@ -222,11 +249,16 @@ def test_choices_that_the_command_line_makes_stay(experiments):
     assert unless_said(choices, words) == {"source": "digits"}
 
 
-def test_of_a_smoke_run_nothing_is_said(output):
-    config = SimpleNamespace(smoke=False)
-    assert output.verdicts(config, lambda *x: list(x), 1, 2) == [1, 2]
-    config = SimpleNamespace(smoke=True)
-    assert output.verdicts(config, lambda *x: list(x), 1, 2) == []
+def test_of_a_smoke_run_nothing_is_said(report, tmp_path, capsys):
+    def judge():
+        raise AssertionError("judged")
+
+    given = said_by(report, tmp_path, verdicts=judge)
+    assert report.write(options(smoke=True), *given) == []
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [report.NOTHING, f"Written to {tmp_path}"]
+    with pytest.raises(AssertionError, match="judged"):
+        report.write(options(), *given)
 
 
 # Folders.
@@ -246,22 +278,22 @@ def wanted(out, **more):
     return SimpleNamespace(**({"out": out, "name": None, "smoke": False} | more))
 
 
-def test_folders_are_the_next_free_ones(output, tmp_path):
-    found = [output.choose_folder(wanted(tmp_path), "x").name for _ in range(3)]
+def test_folders_are_the_next_free_ones(folders, tmp_path):
+    found = [folders.choose_folder(wanted(tmp_path), "x").name for _ in range(3)]
     assert found == ["x", "x-2", "x-3"]  # made at once: nobody else is given it
     going_on = wanted(tmp_path, resume=True)
-    assert output.choose_folder(going_on, "x").name == "x-3"
-    assert output.choose_folder(going_on, "y").name == "y"
+    assert folders.choose_folder(going_on, "x").name == "x-3"
+    assert folders.choose_folder(going_on, "y").name == "y"
     named = wanted(tmp_path, name="mine")
-    assert output.choose_folder(named, "x") == tmp_path / "mine"
+    assert folders.choose_folder(named, "x") == tmp_path / "mine"
     home = wanted(Path("~/auxjax-runs"), name="x")
-    assert output.choose_folder(home, "x") == Path.home() / "auxjax-runs" / "x"
+    assert folders.choose_folder(home, "x") == Path.home() / "auxjax-runs" / "x"
 
 
-def test_a_smoke_run_has_a_folder_of_its_own(output, tmp_path):
+def test_a_smoke_run_has_a_folder_of_its_own(folders, tmp_path):
     for name in (None, "x"):
         config = wanted(tmp_path, name=name, smoke=True)
-        assert output.choose_folder(config, "x") == tmp_path / "x-smoke"
+        assert folders.choose_folder(config, "x") == tmp_path / "x-smoke"
 
 
 # Ctrl-C.

@@ -56,8 +56,10 @@ def dense(experiments):
 
 
 @pytest.fixture(scope="module")
-def problem(training):
+def problem(experiments):
     """Two least-squares tasks; the second has nothing to do with the first."""
+    from lab.problem import Problem
+
     x = jnp.asarray(np.random.default_rng(0).normal(size=(12, 3)), jnp.float32)
 
     def sample_losses(params, state, batch, key):
@@ -68,7 +70,7 @@ def problem(training):
         found, state = sample_losses(*args)
         return {name: jnp.mean(x) for name, x in found.items()}, state
 
-    return training.Problem(
+    return Problem(
         tasks=("main", "other"),
         init=lambda key: ({"w": jax.random.normal(key, (3,))}, None),
         losses=losses,
@@ -242,11 +244,13 @@ def test_rotated_mnist_runs_and_resumes(rotated, tmp_path, capsys):
     assert "− single-task" not in said + text
 
 
-def test_the_auxiliary_images_are_the_rotated_ones(rotated):
+def test_the_auxiliary_images_are_the_rotated_ones(experiments):
+    from rotated.problem import with_rotated
+
     images = auxjax.data.Images(
         np.arange(18, dtype=np.uint8).reshape(2, 3, 3, 1), np.array([0, 1], np.int32)
     )
-    found = rotated.with_rotated(images, 90)
+    found = with_rotated(images, 90)
     np.testing.assert_array_equal(found["images"], images.images)
     for turned, image in zip(found["rotated"], images.images, strict=True):
         np.testing.assert_array_equal(turned[..., 0], np.rot90(image[..., 0]))
@@ -435,7 +439,7 @@ def test_dense_problem(dense, experiments, scenes):
 def test_dense_delta_is_by_hand(experiments):
     from dense import report
     from dense.variants import Variant
-    from lab.training import Curves
+    from lab.curves import Curves
 
     def result(method, setting, counted, **values):
         curves = Curves(
