@@ -71,17 +71,33 @@ class _Source:
         ]
 
     def docstring(self, name: str) -> str:
-        return _doc(self.found[name][0])
+        """An alias's own one is a line, as its arguments stand above it on the page."""
+        node = self.found[name][0]
+        rule = _summed(node)
+        if rule is None:
+            return _doc(node)
+        return f"{_doc(node)}\n\nIt takes what `{rule}` takes: Jacobian → gradient."
 
     def signature(self, name: str) -> str:
-        """From `def` to the colon."""
+        """From `def` to the colon; an alias's is its rule's."""
         node, text = self.found[name]
+        rule = _summed(node)
+        if rule is not None:
+            return self.signature(rule).replace(f"def {rule}(", f"def {name}(", 1)
         lines = text.splitlines()[node.lineno - 1 : node.body[0].lineno - 1]
         return "\n".join(lines).rstrip(":")
 
     def code(self, name: str) -> str:
         node, text = self.found[name]
         return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
+
+
+def _summed(node: ast.AST) -> str | None:
+    """The rule that a function is the alias of, as in `@summed(scale_by_gcs)`."""
+    for decorator in getattr(node, "decorator_list", ()):
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "summed":
+            return ast.unparse(decorator.args[0])
+    return None
 
 
 def _doc(node: ast.AST) -> str:

@@ -185,8 +185,8 @@ def _only_if(is_last: jax.Array, take: Callable[[], Any], inner_state: Any) -> A
             inner_state
         )
 
-    found, state = jax.lax.cond(is_last, step, wait)
-    moved = iter(found)
+    updates, state = jax.lax.cond(is_last, step, wait)
+    moved = iter(updates)
     full = [
         next(moved) if moving else np.zeros(x.shape, x.dtype)
         for x, moving in zip(leaves, moves, strict=True)

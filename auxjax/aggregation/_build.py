@@ -117,11 +117,11 @@ def from_rows(
                 i for i, x in enumerate(rows) if x is not None and labels[i] == label
             ]
             if own:
-                found, after = reduce(
+                aggregated, after = reduce(
                     [as_real(rows[i]) for i in own], present, state[number], jac.losses
                 )
                 new_state[number] = unless_spoilt(after, state[number])
-                for i, grad in zip(own, found, strict=True):
+                for i, grad in zip(own, aggregated, strict=True):
                     grads[i] = as_dtype(grad, rows[i].dtype)
         return jax.tree.unflatten(jac.structure, grads), tuple(new_state)
 

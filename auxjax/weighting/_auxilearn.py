@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Key, Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
 from auxjax.meta import implicit_meta_gradient
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_at_least,
@@ -151,14 +151,14 @@ def scale_by_auxilearn(
     def learned(jac, state, values, counted, params, meta_losses):
         """φ and its optimizer's state, one step on, and ∂M/∂weights."""
         d = main_gradient("scale_by_auxilearn", meta_losses, params, jac)
-        found = implicit_meta_gradient(
+        meta_gradient = implicit_meta_gradient(
             jac,
             state.weights,
             d,
             slopes=lambda x: slopes(state.network, _inputs(x, counted, values.dtype)),
             **implicit,
         )
-        meta_gradient = found.astype(values.dtype)
+        meta_gradient = meta_gradient.astype(values.dtype)
         # ⟨weights(φ), ∂M/∂weights⟩ has the slope ∂M/∂φ in φ.
         slope = jax.grad(lambda phi: jnp.sum(slopes(phi, values) * meta_gradient))(
             state.network
@@ -166,9 +166,7 @@ def scale_by_auxilearn(
         before = (state.network, state.network_state)
         return *_step(learn, slope, *before, counted), meta_gradient
 
-    def update_fn(updates, state, params=None, *, counted, losses=None, **extra_args):
-        meta_losses = extra_args.get("meta_losses")
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, params, counted, meta_losses):
         jac = need_losses_elsewhere("scale_by_auxilearn", jac)
         need_meta("scale_by_auxilearn", params, meta_losses)
         values = _inputs(jac.losses, counted, state.weights.dtype)
@@ -182,54 +180,14 @@ def scale_by_auxilearn(
         new_state = AuxiLearnState(
             count, weights, meta_gradient, network, network_state
         )
-        return jac.scale(weights).as_updates(), new_state
+        return weights, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def auxilearn(
-    num_tasks: int = 2,
-    *,
-    hidden: Sequence[int] = (),
-    every: int = 50,
-    optimizer: optax.GradientTransformation | None = None,
-    init_weight: Number = 1.0,
-    key: Key[Array, ""] | None = None,
-    solver: str = "neumann",
-    num_terms: int = 4,
-    step_size: Number = 0.01,
-    damping: Number = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """AuxiLearn as an update: `chain(scale_by_auxilearn(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      hidden: the widths of the MLP's hidden layers; `()`: linear.
-      every: φ moves in every so many-th update.
-      optimizer: how φ follows its gradient; None: `optax.adam(1e-2)`.
-      init_weight: φᵢ at the start, of the linear form.
-      key: of the MLP's first weights; None: `jax.random.key(0)`.
-      solver: `"neumann"` or `"cg"`.
-      num_terms: terms of the series, or steps of conjugate gradients.
-      step_size: of the series.
-      damping: added to the Hessian's diagonal.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient of F.
-    """
-    rows = scale_by_auxilearn(
-        num_tasks,
-        hidden=hidden,
-        every=every,
-        optimizer=optimizer,
-        init_weight=init_weight,
-        key=key,
-        solver=solver,
-        num_terms=num_terms,
-        step_size=step_size,
-        damping=damping,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_auxilearn)
+def auxilearn():
+    """AuxiLearn as an update, ∇F: `chain(scale_by_auxilearn(...), sum_tasks())`."""
 
 
 def _inputs(losses: jax.Array, counted: jax.Array, dtype: Any) -> jax.Array:
@@ -249,8 +207,7 @@ def _step(
         among = counted.at[0].set(False)  # the main task's is 1
         phi, state, _ = move(learn, slope, state, network, among)
         return monotone(phi), state
-    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        step, new_state = learn.update(slope, state, network)
+    step, new_state = with_mixed_dtypes(learn).update(slope, state, network)
     after = (monotone(optax.apply_updates(network, step)), new_state)
     keep = jnp.all(
         jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(after)])

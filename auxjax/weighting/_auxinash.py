@@ -10,9 +10,9 @@ import numpy as np
 import optax
 
 from auxjax._types import Mask, Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian, is_traced
+from auxjax.jacobian import is_traced
 from auxjax.meta import implicit_meta_gradient
+from auxjax.weighting._alias import summed
 from auxjax.weighting._bargain import auxinash_weights
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
@@ -146,23 +146,13 @@ def scale_by_auxinash(
         """The powers and their optimizer's state, one step on, and ∂M/∂α."""
         d = main_gradient("scale_by_auxinash", meta_losses, params, jac)
         alpha = jnp.where(among, alpha, jnp.zeros_like(alpha))
-        found = implicit_meta_gradient(jac, alpha, d, **implicit).astype(alpha.dtype)
-        (slope,) = jax.vjp(bargain, powers)[1](found)
+        meta_gradient = implicit_meta_gradient(jac, alpha, d, **implicit)
+        meta_gradient = meta_gradient.astype(alpha.dtype)
+        (slope,) = jax.vjp(bargain, powers)[1](meta_gradient)
         p, moments = _next_powers(learn, slope, state, powers, among, min_preference)
-        return p, moments, found
+        return p, moments, meta_gradient
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        counted,
-        losses=None,
-        meta_losses=None,
-        **extra_args,
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, params, counted, meta_losses):
         jac = need_losses_elsewhere("scale_by_auxinash", jac)
         need_meta("scale_by_auxinash", params, meta_losses)
         dtype = state.weights.dtype
@@ -189,54 +179,14 @@ def scale_by_auxinash(
         new_state = AuxiNashState(
             count, alpha, p, meta_gradient, optimizer_state, counted & ~among
         )
-        return jac.scale(alpha).as_updates(), new_state
+        return alpha, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def auxinash(
-    num_tasks: int = 2,
-    *,
-    every: int = 25,
-    optimizer: optax.GradientTransformation | None = None,
-    preference: Vector = None,
-    min_preference: Number = 1e-4,
-    where: Mask | None = None,
-    solver: str = "neumann",
-    num_terms: int = 4,
-    step_size: Number = 0.01,
-    damping: Number = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """AuxiNash as an update: `chain(scale_by_auxinash(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      every: p moves in every so many-th update.
-      optimizer: how p follows its gradient; None: SGD with momentum, clipped.
-      preference: p at the start; None: 1/T each.
-      min_preference: the least power a task may have.
-      where: the parameters whose gradients bargain; None: the shared ones.
-      solver: `"neumann"` or `"cg"`.
-      num_terms: terms of the series, or steps of conjugate gradients.
-      step_size: of the series.
-      damping: added to the Hessian's diagonal.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_auxinash(
-        num_tasks,
-        every=every,
-        optimizer=optimizer,
-        preference=preference,
-        min_preference=min_preference,
-        where=where,
-        solver=solver,
-        num_terms=num_terms,
-        step_size=step_size,
-        damping=damping,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_auxinash)
+def auxinash():
+    """AuxiNash as an update: `chain(scale_by_auxinash(...), sum_tasks())`."""
 
 
 def _check_preference(

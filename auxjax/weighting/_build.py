@@ -6,6 +6,7 @@ what a rule remembers, and what it remembers of that task stays as it was.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax.jacobian import as_jacobian, check_task_mask, stays_finite
+from auxjax._optax import with_mixed_dtypes
+from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask, stays_finite
 
 
 def row_transform(
-    init_fn: Callable, update_fn: Callable
+    init_fn: Callable[[Any], Any],
+    rule: Callable[..., tuple[Any, Any]],
+    *,
+    num_tasks: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """A row transform, Jacobian → Jacobian, that takes a task mask.
+    """A row transform, Jacobian → Jacobian, of what is the rule's own.
 
     With `task_mask=` `[T]` (bool) in the update, the rows of absent tasks are zero,
     whatever they held, and what the state holds for them stays as it was: every field
@@ -32,12 +37,23 @@ def row_transform(
     Args:
       init_fn: `init(params) -> state`, a NamedTuple with `weights` `[T]`, whose field
         `nonfinite` is left to this function.
-      update_fn: `update(updates, state, params, **extra_args) -> (updates, state)`.
-        Among its extra arguments are three of `[T]` bools: `task_mask`, or None;
-        `present`, that mask or all; and `counted`, those present whose loss is finite
-        where it is known. In the new state `nonfinite` may hold `[T]` bools: the tasks
-        that the rule found not to be finite by itself.
+      rule: `rule(jac, state, *, ...) -> (weights, state)`: from the Jacobian, masked,
+        and the last state to weights `[T]` that the rows are scaled by, and the next
+        state, whose `nonfinite` may hold `[T]` bools: the tasks that the rule found not
+        to be finite by itself. A Jacobian in place of the weights is handed on as it
+        is. Behind the star the rule names what it needs:
+
+        | name | what it is |
+        |---|---|
+        | `params` | the parameters, or None |
+        | `task_mask` | `[T]` bools, or None |
+        | `present` | `[T]` bools, that mask or all |
+        | `counted` | `[T]` bools, those present whose loss is finite where known |
+        | any other | the update's extra argument, or None where it was not given |
+
+      num_tasks: the T that the rule was built for; None: any.
     """
+    wanted = list(inspect.signature(rule).parameters)[2:]
 
     def init(params):
         state = init_fn(params)
@@ -48,20 +64,20 @@ def row_transform(
         return jax.tree.map(jnp.copy, state)
 
     def update(updates, state, params=None, *, task_mask=None, **extra_args):
-        jac = as_jacobian(updates, params, losses=extra_args.get("losses"))
+        losses = extra_args.get("losses")
+        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         mask = check_task_mask(task_mask, jac.num_tasks)
-        if mask is not None:
-            jac = jac.mask(mask)
-            updates = jac.as_updates()
-            if extra_args.get("losses") is not None:
-                extra_args["losses"] = jac.losses
         present = jnp.ones(jac.num_tasks, bool) if mask is None else mask
+        jac = jac if mask is None else jac.mask(mask)
         counted = present
         if jac.losses is not None:
             counted = jnp.logical_and(present, jnp.isfinite(jac.losses))
-        who = {"task_mask": mask, "present": present, "counted": counted}
-        updates, new_state = update_fn(updates, state, params, **extra_args, **who)
-        return updates, _settle(new_state, state, present, counted)
+        known = {**extra_args, "params": params, "task_mask": mask}
+        known |= {"present": present, "counted": counted}
+        scaled, after = rule(jac, state, **{name: known.get(name) for name in wanted})
+        if not isinstance(scaled, Jacobian):
+            scaled = jac.scale(scaled)
+        return scaled.as_updates(), _settle(after, state, present, counted)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -130,10 +146,10 @@ def move(
     """
     usable = jnp.logical_and(among, jnp.isfinite(slope))
     slope = jnp.where(usable, slope, jnp.zeros_like(slope))
-    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        steps, after = jax.vmap(
-            lambda own: optimizer.update(slope, own, x), axis_size=x.shape[0]
-        )(state)
+    learn = with_mixed_dtypes(optimizer).update
+    steps, after = jax.vmap(lambda own: learn(slope, own, x), axis_size=x.shape[0])(
+        state
+    )
     moved = x + jnp.diagonal(jnp.asarray(steps))
     sound = [stays_finite(moved, x)]
     for new, old in zip(jax.tree.leaves(after), jax.tree.leaves(state), strict=True):

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
@@ -89,11 +88,7 @@ def scale_by_dwa(
             history=jnp.zeros((num_tasks, 2), dtype),
         )
 
-    def update_fn(
-        updates, state, params=None, *, present, counted, losses=None, **extra_args
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, present, counted):
         values = need_losses(jac, "scale_by_dwa").astype(state.weights.dtype)
         scaled = _ratios(state.history) / jnp.asarray(temperature, values.dtype)
         shares = softmax(scaled, present)
@@ -110,26 +105,14 @@ def scale_by_dwa(
             total=jnp.where(is_over, jnp.zeros_like(total), total),
             history=jnp.where(is_over[:, None], moved, state.history),
         )
-        return jac.scale(weights).as_updates(), new_state
+        return weights, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def dwa(
-    num_tasks: int = 2, *, period: int = 1, temperature: Number = 2.0
-) -> optax.GradientTransformationExtraArgs:
-    """Dynamic weight average: `chain(scale_by_dwa(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      period: how many steps make one value of a loss.
-      temperature: τ; a large one makes the weights more equal.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_dwa(num_tasks, period=period, temperature=temperature)
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_dwa)
+def dwa():
+    """Dynamic weight average: `chain(scale_by_dwa(...), sum_tasks())`."""
 
 
 def _ratios(history: jax.Array) -> jax.Array:

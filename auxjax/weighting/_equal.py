@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, weight_dtype
 
@@ -47,21 +46,12 @@ def scale_by_equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
     def init_fn(params):
         return EqualState(jnp.ones(num_tasks, weight_dtype(params)))
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks)
-        return jac.as_updates(), state._replace(nonfinite=None)
+    def rule(jac, state):
+        return jac, state._replace(nonfinite=None)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def equal(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
-    """Σᵢ ∇Lᵢ: `chain(scale_by_equal(num_tasks), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    return optax.chain(scale_by_equal(num_tasks), sum_tasks())
+@summed(scale_by_equal)
+def equal():
+    """Σᵢ ∇Lᵢ: `chain(scale_by_equal(num_tasks), sum_tasks())`."""

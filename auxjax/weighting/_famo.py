@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     Vector,
@@ -20,12 +19,7 @@ from auxjax.weighting._checks import (
     vector,
     weight_dtype,
 )
-from auxjax.weighting._tasks import (
-    is_positive,
-    log_of,
-    loss_array,
-    softmax,
-)
+from auxjax.weighting._tasks import is_positive, log_of, loss_array, softmax
 
 
 class FAMOState(NamedTuple):
@@ -126,25 +120,14 @@ def scale_by_famo(
         slope = z * (fell - jnp.sum(z * fell)) + pull
         return move(learn, slope, state.optimizer_state, state.logits, among)
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        present,
-        losses=None,
-        next_losses=None,
-        **extra_args,
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, params, present, next_losses):
         dtype = state.weights.dtype
         floor = jnp.asarray(bound).astype(dtype)
         values = need_losses(jac, "scale_by_famo").astype(dtype) - floor
         after = values
         if next_losses is not None:
-            found = loss_array("next_losses", next_losses, params, jac.names, dtype)
-            after = found - floor
+            after = loss_array("next_losses", next_losses, params, jac.names, dtype)
+            after = after - floor
         logits, optimizer_state, broken = close_step(state, after, present)
 
         usable = is_positive(values)
@@ -154,30 +137,11 @@ def scale_by_famo(
         weights = jnp.where(usable, weights, jnp.ones_like(weights))
         kept = jnp.where(usable, values, state.losses)
         new_state = FAMOState(weights, logits, kept, optimizer_state, nonfinite=broken)
-        return jac.scale(weights).as_updates(), new_state
+        return weights, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def famo(
-    num_tasks: int = 2,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    decay: Number = 1e-3,
-    lower_bound: Vector = None,
-) -> optax.GradientTransformationExtraArgs:
-    """FAMO as an update: `chain(scale_by_famo(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      optimizer: how ξ follows δ + γξ; None: `optax.adam(0.025)`.
-      decay: γ, which pulls ξ back to equal weights.
-      lower_bound: `[T]`, subtracted from the losses; None: 0.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_famo(
-        num_tasks, optimizer=optimizer, decay=decay, lower_bound=lower_bound
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_famo)
+def famo():
+    """FAMO as an update: `chain(scale_by_famo(...), sum_tasks())`."""

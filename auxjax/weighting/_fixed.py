@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from auxjax._types import Array, Float
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian, is_traced
+from auxjax.jacobian import is_traced
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import weight_dtype
 
@@ -60,9 +60,7 @@ def scale_by_fixed(
     def init_fn(params):
         return FixedState(jnp.asarray(values).astype(weight_dtype(params)))
 
-    def update_fn(updates, state, params=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params)
+    def rule(jac, state):
         if jac.num_tasks != values.size:
             raise ValueError(
                 f"`weights` should have {jac.num_tasks} entries, one per task "
@@ -70,20 +68,11 @@ def scale_by_fixed(
             )
         if isinstance(values, jax.Array):
             state = FixedState(values.astype(state.weights.dtype))
-        return jac.scale(state.weights).as_updates(), state._replace(nonfinite=None)
+        return state.weights, state._replace(nonfinite=None)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule)
 
 
-def fixed(
-    weights: Sequence[float | int] | Float[Array, " T"] | np.ndarray,
-) -> optax.GradientTransformationExtraArgs:
-    """Σᵢ wᵢ ∇Lᵢ with constant weights: `chain(scale_by_fixed(weights), sum_tasks())`.
-
-    Args:
-      weights: `[T]`, the main task's first.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    return optax.chain(scale_by_fixed(weights), sum_tasks())
+@summed(scale_by_fixed)
+def fixed():
+    """Σᵢ wᵢ ∇Lᵢ, wᵢ constant: `chain(scale_by_fixed(weights), sum_tasks())`."""

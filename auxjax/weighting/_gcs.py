@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Float, Key, Mask, Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian, is_traced
+from auxjax.jacobian import is_traced
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
@@ -152,28 +152,27 @@ def scale_by_gcs(
             steps=None if sign_is_enough else jnp.zeros(num_tasks, jnp.int32),
         )
 
-    def update_fn(updates, state, params=None, *, counted, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks)
+    def rule(jac, state, *, counted):
         if num_tasks == 2 or per_layer:
             jac = jac.materialize()  # two rows are less than what follows
         mask = jac.shared_mask() if where is None else where
         dtype = state.weights.dtype
         squares, new_key = None, state.key
+        # Cosines, or inner products where their sign, or a norm estimated, will do.
         if sketch is not None:
-            found = jac.gramian_row(0, mask).astype(dtype)
+            likeness = jac.gramian_row(0, mask).astype(dtype)
             new_key, own = jax.random.split(state.key)
             squares = jac.norms(mask, sketch=sketch, key=own).astype(dtype) ** 2
         elif sign_is_enough:
-            found = jac.gramian_row(0, mask).astype(dtype)
+            likeness = jac.gramian_row(0, mask).astype(dtype)
         else:
             find = layer_cosines if per_layer else cosine
-            found = find(jac, mask).astype(dtype)
-        both = found if squares is None else found + squares
+            likeness = find(jac, mask).astype(dtype)
+        both = likeness if squares is None else likeness + squares
         among, broken = relative_to_main(counted, both)
-        kept, gated = {}, found
+        kept, gated = {}, likeness
         if not sign_is_enough:
-            kept = _averages(state, ema, found, squares, among)
+            kept = _averages(state, ema, likeness, squares, among)
             gated = kept["cosines"]
         gates = gcs_weights(
             gated, weighted=weighted, threshold=jnp.asarray(threshold).astype(dtype)
@@ -186,69 +185,32 @@ def scale_by_gcs(
             nonfinite=broken,
             **kept,
         )
-        return jac.scale(weights, mask).as_updates(), new_state
+        return jac.scale(weights, mask), new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def gcs(
-    weighted: bool = False,
-    threshold: Number = 0.0,
-    ema: Number = 0.0,
-    per_layer: bool = False,
-    where: Mask | None = None,
-    *,
-    num_tasks: int = 2,
-    sketch: int | None = None,
-    key: Key[Array, ""] | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """GCS as an update: `optax.chain(scale_by_gcs(...), sum_tasks())`.
-
-    Args:
-      weighted: scale by the cosine instead of switching.
-      threshold: the least cosine at which a task is on.
-      ema: decay of a moving average of the cosines.
-      per_layer: average the leaves' cosines.
-      where: the shared parameters; None: found by themselves.
-      num_tasks: T, main task included.
-      sketch: estimate norms by so many tangent passes; needs `ema`.
-      key: of their random directions.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-
-    Raises:
-      ValueError: as `scale_by_gcs`.
-    """
-    rows = scale_by_gcs(
-        weighted,
-        threshold,
-        ema,
-        per_layer,
-        where,
-        num_tasks=num_tasks,
-        sketch=sketch,
-        key=key,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_gcs)
+def gcs():
+    """GCS as an update: `optax.chain(scale_by_gcs(...), sum_tasks())`."""
 
 
 def _averages(
-    state: GCSState, ema: Number, found: jax.Array, squares: Any, among: jax.Array
+    state: GCSState, ema: Number, cosines: jax.Array, squares: Any, among: jax.Array
 ) -> dict[str, Any]:
     """What is averaged, for the tasks `among` one step on, and the cosines."""
     steps = state.steps + among.astype(jnp.int32)
-    decay = jnp.asarray(ema).astype(found.dtype)
+    decay = jnp.asarray(ema).astype(cosines.dtype)
 
     def follow(old, new):
         return jnp.where(among, decay * old + (1 - decay) * new, old)
 
-    debias = 1 - decay ** steps.astype(found.dtype)
+    debias = 1 - decay ** steps.astype(cosines.dtype)
     debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
     if squares is not None:
         squares = follow(state.squares, squares)
-        found = cosine_of_squares(found, squares / debias)
-    average = follow(state.average, found)
+        cosines = cosine_of_squares(cosines, squares / debias)
+    average = follow(state.average, cosines)
     return {
         "average": average,
         "cosines": average / debias,

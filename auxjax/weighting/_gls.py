@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, need_losses, weight_dtype
 from auxjax.weighting._tasks import is_positive, log_of, mean
@@ -64,27 +63,18 @@ def scale_by_gls(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
     def init_fn(params):
         return GLSState(jnp.ones(num_tasks, weight_dtype(params)))
 
-    def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, present):
         values = need_losses(jac, "scale_by_gls").astype(state.weights.dtype)
         among = jnp.logical_and(present, is_positive(values))
         logs = log_of(values, among)
         count = jnp.maximum(jnp.sum(among.astype(logs.dtype)), 1)
         weights = jnp.exp(mean(logs, among) - logs) / count
         weights = jnp.where(among, weights, jnp.ones_like(weights))
-        return jac.scale(weights).as_updates(), GLSState(weights)
+        return weights, GLSState(weights)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def gls(num_tasks: int = 2) -> optax.GradientTransformationExtraArgs:
-    """The geometric loss strategy: `chain(scale_by_gls(num_tasks), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient of (∏ Lᵢ)^{1/T}.
-    """
-    return optax.chain(scale_by_gls(num_tasks), sum_tasks())
+@summed(scale_by_gls)
+def gls():
+    """Geometric loss strategy, ∇(∏ Lᵢ)^{1/T}: `chain(scale_by_gls(), sum_tasks())`."""

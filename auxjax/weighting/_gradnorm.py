@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Key, Mask, Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import Jacobian, as_jacobian, is_traced
+from auxjax.jacobian import Jacobian, is_traced
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     Vector,
@@ -119,9 +119,7 @@ def scale_by_gradnorm(
             optimizer_state=start_moments(learn, ones),
         )
 
-    def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, present):
         if num_tasks == 2 and where is None and sketch is None:
             jac = jac.materialize()  # two rows are less than what follows
         dtype, w = state.weights.dtype, state.weights
@@ -150,45 +148,14 @@ def scale_by_gradnorm(
             optimizer_state=optimizer_state,
             nonfinite=jnp.logical_or(broken, ~jnp.isfinite(norms)),
         )
-        return jac.scale(w).as_updates(), new_state
+        return jac.scale(w), new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def gradnorm(
-    num_tasks: int = 2,
-    *,
-    alpha: Number = 1.5,
-    optimizer: optax.GradientTransformation | None = None,
-    where: Mask | None = None,
-    initial_losses: Vector = None,
-    sketch: int | None = None,
-    key: Key[Array, ""] | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """GradNorm as an update: `chain(scale_by_gradnorm(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      alpha: how strongly the tasks are pulled to one training rate.
-      optimizer: how w follows its gradient; None: `optax.adam(0.025)`.
-      where: the parameters whose gradients are compared; None: the shared ones.
-      initial_losses: Lᵢ(0) `[T]`; None: those of the first update.
-      sketch: estimate the norms by so many tangent passes; None: exact.
-      key: of the sketches; None: `jax.random.key(0)`.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_gradnorm(
-        num_tasks,
-        alpha=alpha,
-        optimizer=optimizer,
-        where=where,
-        initial_losses=initial_losses,
-        sketch=sketch,
-        key=key,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_gradnorm)
+def gradnorm():
+    """GradNorm as an update: `chain(scale_by_gradnorm(...), sum_tasks())`."""
 
 
 def _norms(jac: Jacobian, where, sketch, key, count) -> jax.Array:

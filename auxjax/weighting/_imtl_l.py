@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_finite,
@@ -88,9 +87,7 @@ def scale_by_imtl_l(
         start = jnp.full(num_tasks, init_log_scale, weight_dtype(params))
         return IMTLLState(jnp.exp(start), start, start_moments(learn, start))
 
-    def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, present):
         values = need_losses(jac, "scale_by_imtl_l").astype(state.weights.dtype)
         among = jnp.logical_and(present, is_positive(values))
         slope = state.weights * jnp.where(among, values, jnp.ones_like(values)) - 1
@@ -98,28 +95,11 @@ def scale_by_imtl_l(
             learn, slope, state.optimizer_state, state.log_scale, among
         )
         new_state = IMTLLState(jnp.exp(s), s, optimizer_state, nonfinite=broken)
-        return jac.scale(state.weights).as_updates(), new_state
+        return state.weights, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def imtl_l(
-    num_tasks: int = 2,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    init_log_scale: Number = 0.0,
-) -> optax.GradientTransformationExtraArgs:
-    """IMTL-L: `chain(scale_by_imtl_l(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
-      init_log_scale: s at the start.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_imtl_l(
-        num_tasks, optimizer=optimizer, init_log_scale=init_log_scale
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_imtl_l)
+def imtl_l():
+    """IMTL-L: `chain(scale_by_imtl_l(...), sum_tasks())`."""

@@ -11,7 +11,6 @@ import numpy as np
 import optax
 
 from auxjax._types import Number
-from auxjax.jacobian import as_jacobian
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_not_negative, check_task_indices, need_losses
 from auxjax.weighting._tasks import is_positive
@@ -79,21 +78,16 @@ def scale_by_log_loss(
         del params
         return LogLossState(jnp.zeros((), jnp.int32))
 
-    def update_fn(
-        updates, state, params=None, *, present, counted, losses=None, **extra_args
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, losses=losses)
+    def rule(jac, state, *, present, counted):
         values = need_losses(jac, "scale_by_log_loss")
         values = values + jnp.asarray(offset).astype(values.dtype)
         chosen = _chosen(tasks, jac.num_tasks)
         usable = jnp.logical_and(chosen, is_positive(values))
         scale = jnp.where(usable, 1.0 / jnp.where(usable, values, 1.0), 1.0)
         broken = jnp.sum(jnp.logical_and(present, ~counted), dtype=jnp.int32)
-        new_state = LogLossState(state.nonfinite + broken)
-        return jac.scale(scale).as_updates(), new_state
+        return scale, LogLossState(state.nonfinite + broken)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule)
 
 
 def _chosen(tasks: str | Sequence[int], num_tasks: int) -> np.ndarray:

@@ -40,14 +40,14 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
       {'weights': [1.0, 0.5], 'fixed/weights': [1.0, 0.5], 'olaux/weights': [1.0, 1.0],
       'nonfinite': [0, 0], 'fixed/nonfinite': [0, 0], 'olaux/nonfinite': [0, 0]}
     """
-    found: dict[str, list[tuple[str, jax.Array]]] = {}
+    by_quantity: dict[str, list[tuple[str, jax.Array]]] = {}
     for rule, state in _rules(opt_state):
         for name in QUANTITIES:
             value = getattr(state, name, None)
             if value is not None and jnp.ndim(value) == 1:
-                found.setdefault(name, []).append((rule, value))
+                by_quantity.setdefault(name, []).append((rule, value))
     metrics = {}
-    for name, entries in found.items():
+    for name, entries in by_quantity.items():
         values = [value for _, value in entries]
         metrics[name] = functools.reduce(TOGETHER.get(name, _first), values)
         if len(entries) > 1:
@@ -66,7 +66,7 @@ TOGETHER = {"weights": jnp.multiply, "nonfinite": jnp.maximum}
 
 def _rules(tree: Any) -> list[tuple[str, Any]]:
     """The states of rules in a pytree, in order, each with its rule's name."""
-    found = []
+    states = []
 
     def is_rule(node):  # by its class, as anybody's tuple may have a field `weights`
         kind = type(node)
@@ -79,7 +79,7 @@ def _rules(tree: Any) -> list[tuple[str, Any]]:
     def visit(node):
         if is_rule(node):
             name = type(node).__name__.removesuffix("State").lower()
-            found.append((name, node))
+            states.append((name, node))
             children = list(node)
         else:
             children = jax.tree.leaves(
@@ -90,4 +90,4 @@ def _rules(tree: Any) -> list[tuple[str, Any]]:
                 visit(child)
 
     visit(tree)
-    return found
+    return states

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Mask, Number
-from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import Jacobian, as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
@@ -146,13 +146,9 @@ def scale_by_olaux(
             pushed=None if smoothing == 1 else jnp.zeros(num_tasks, jnp.int32),
         )
 
-    def update_fn(
-        updates, state, params=None, *, counted, statistic_jacobian=None, **extra
-    ):
-        del extra
+    def rule(jac, state, *, counted, statistic_jacobian):
         if statistic_jacobian is not None:
             _check_it_counts(statistic, smoothing)
-        jac = as_jacobian(updates, params, num_tasks=num_tasks)
         if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
             jac = jac.materialize()  # two rows are less than what follows
         history, pushed, dtype = state.history, state.pushed, state.weights.dtype
@@ -193,55 +189,14 @@ def scale_by_olaux(
             nonfinite=broken,
         )
         # The step itself is made with the weights of before (Algorithm 1).
-        return jac.scale(state.weights).as_updates(), new_state
+        return jac.scale(state.weights), new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def olaux(
-    n: int = 5,
-    num_tasks: int = 2,
-    learning_rate: Number | Callable[[Any], Any] = 5e-3,
-    *,
-    init_weight: Number = 1.0,
-    step_size: Number = 1.0,
-    statistic: str = "n_step",
-    clip_at_zero: bool = False,
-    smoothing: int = 1,
-    where: Mask | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """OL-AUX as an update: `optax.chain(scale_by_olaux(...), sum_tasks())`.
-
-    Args:
-      n: the horizon N, in steps.
-      num_tasks: T, main task included; 2 is one auxiliary task.
-      learning_rate: β, the step size of the weights.
-      init_weight: the auxiliary weights at the start.
-      step_size: α; only βα matters.
-      statistic: `"n_step"` or `"last_step"`.
-      clip_at_zero: keep the weights at or above 0.
-      smoothing: of the gradients, over so many steps.
-      where: the leaves whose inner products count; None: all.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient. Price: two backward passes
-      and one tangent pass, whatever T.
-
-    Raises:
-      ValueError: as `scale_by_olaux`.
-    """
-    rows = scale_by_olaux(
-        n,
-        num_tasks,
-        learning_rate,
-        init_weight=init_weight,
-        step_size=step_size,
-        statistic=statistic,
-        clip_at_zero=clip_at_zero,
-        smoothing=smoothing,
-        where=where,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_olaux)
+def olaux():
+    """OL-AUX as an update: `optax.chain(scale_by_olaux(...), sum_tasks())`."""
 
 
 def _check(n: int, smoothing: int, statistic: str) -> None:

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Key
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import check_num_tasks, weight_dtype
 from auxjax.weighting._tasks import softmax
@@ -81,9 +80,7 @@ def scale_by_rlw(
             weights=jnp.ones(num_tasks, weight_dtype(params)),
         )
 
-    def update_fn(updates, state, params=None, *, present, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks)
+    def rule(jac, state, *, present):
         start = jax.random.key(0) if key is None else key
         now = jax.random.fold_in(start, state.count)
         shape, dtype = (num_tasks,), state.weights.dtype
@@ -92,26 +89,11 @@ def scale_by_rlw(
         else:  # Dirichlet(1, …, 1): exponential variates over their sum
             logits = jnp.log(jax.random.exponential(now, shape, dtype))
         weights = softmax(logits, present)
-        return jac.scale(weights).as_updates(), RLWState(state.count + 1, weights)
+        return weights, RLWState(state.count + 1, weights)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def rlw(
-    num_tasks: int = 2,
-    *,
-    distribution: str = "normal",
-    key: Key[Array, ""] | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Random loss weighting: `chain(scale_by_rlw(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      distribution: `"normal"` or `"dirichlet"`.
-      key: of the draws; None: `jax.random.key(0)`.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_rlw(num_tasks, distribution=distribution, key=key)
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_rlw)
+def rlw():
+    """Random loss weighting: `chain(scale_by_rlw(...), sum_tasks())`."""

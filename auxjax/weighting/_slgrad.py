@@ -13,14 +13,13 @@ import numpy as np
 import optax
 
 from auxjax._types import Array, Float, Number, Params
-from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import (
     Jacobian,
     TaskJacobian,
     apply_updates,
-    as_jacobian,
     task_jacobian,
 )
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_not_negative,
@@ -122,20 +121,7 @@ def scale_by_slgrad(
     def init_fn(params):
         return SLGradState(jnp.ones(num_tasks, weight_dtype(params)))
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        present,
-        task_mask,
-        losses=None,
-        sample_losses=None,
-        meta_losses=None,
-        **extra_args,
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, params, task_mask, present, sample_losses, meta_losses):
         ahead = params
         if not is_surely_zero(lookahead) and params is not None:
             step = jac.vjp(-jnp.full(num_tasks, lookahead) / num_tasks)
@@ -154,22 +140,12 @@ def scale_by_slgrad(
         )
         return _weighted(parts, _by_task(w, sizes), params, jac, task_mask), new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def slgrad(
-    num_tasks: int = 2, *, lookahead: Number = 0.0
-) -> optax.GradientTransformationExtraArgs:
-    """SLGrad as an update: `chain(scale_by_slgrad(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      lookahead: η, the step to where the validation gradient is taken.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    return optax.chain(scale_by_slgrad(num_tasks, lookahead=lookahead), sum_tasks())
+@summed(scale_by_slgrad)
+def slgrad():
+    """SLGrad as an update: `chain(scale_by_slgrad(...), sum_tasks())`."""
 
 
 def _parts(
@@ -184,20 +160,20 @@ def _parts(
         )
 
     def by_task(p):
-        found: Any = sample_losses(p)
-        if not isinstance(found, dict):
-            return list(found)
-        if set(found) != set(jac.names):
+        returned: Any = sample_losses(p)
+        if not isinstance(returned, dict):
+            return list(returned)
+        if set(returned) != set(jac.names):
             raise ValueError(
                 f"`sample_losses` should return the tasks {jac.names}. "
-                f"Found {tuple(found)}."
+                f"Found {tuple(returned)}."
             )
-        return [found[name] for name in jac.names]  # `jit` sorts the keys of a dict
+        return [returned[name] for name in jac.names]  # `jit` sorts the keys of a dict
 
     def parts(p):
-        found = by_task(p)
-        dtype = weight_dtype(found)
-        return [x.reshape(-1).astype(dtype) for x in found]
+        tasks = by_task(p)
+        dtype = weight_dtype(tasks)
+        return [x.reshape(-1).astype(dtype) for x in tasks]
 
     shapes = [x.shape for x in jax.eval_shape(by_task, params)]
     if len(shapes) != jac.num_tasks:
@@ -215,7 +191,7 @@ def _by_task(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
 
 def _weighted(
     parts: Callable, weights: list[jax.Array], params: Params, jac: Jacobian, mask: Any
-) -> Any:
+) -> Jacobian:
     """The Jacobian of Σᵢ w_ti ℓ_ti, a row per task; its losses stay the plain ones.
 
     Under `jit` its forward pass is the one that the tangent pass took. The tasks are
@@ -231,4 +207,4 @@ def _weighted(
         weighted = weighted.mask(mask)
     if isinstance(jac, TaskJacobian):
         return dataclasses.replace(weighted, losses=jac.losses, aux=jac.aux)
-    return dataclasses.replace(jac, grads=weighted.rows()).as_updates()
+    return dataclasses.replace(jac, grads=weighted.rows())

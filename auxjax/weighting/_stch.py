@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from auxjax._types import Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian, is_traced
+from auxjax.jacobian import is_traced
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     Vector,
@@ -121,9 +121,7 @@ def scale_by_stch(
             nadir=jnp.asarray(worst).astype(dtype),
         )
 
-    def update_fn(updates, state, params=None, *, present, losses=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    def rule(jac, state, *, present):
         dtype = state.weights.dtype
         values = need_losses(jac, "scale_by_stch").astype(dtype)
         least = jnp.asarray(best).astype(dtype)
@@ -148,48 +146,14 @@ def scale_by_stch(
         mean = jnp.where(nth > 1, state.nadir, values)  # of the steps before
         mean += (values - mean) / jnp.maximum(nth, 1).astype(dtype)
         nadir_now = jnp.where(averages, mean, state.nadir)
-        return jac.scale(weights).as_updates(), STCHState(weights, steps, nadir_now)
+        return weights, STCHState(weights, steps, nadir_now)
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)
 
 
-def stch(
-    num_tasks: int = 2,
-    *,
-    mu: Number = 1.0,
-    preference: Vector = None,
-    ideal: Vector = None,
-    nadir: Vector = None,
-    log: bool = False,
-    warmup: int = 0,
-    nadir_steps: int | None = None,
-) -> optax.GradientTransformationExtraArgs:
-    """Smooth Tchebycheff: `chain(scale_by_stch(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      mu: μ, how smooth the maximum is.
-      preference: λ `[T]`; None: 1/T each.
-      ideal: z* `[T]`, a lower bound of each loss; None: 0.
-      nadir: `[T]`, above `ideal`; None: measured if there is a warm-up, else none.
-      log: take the logarithm of each loss, relative to the nadir.
-      warmup: steps at the start whose rows are scaled by 1/(Lᵢ − z*ᵢ).
-      nadir_steps: over how many of them the nadir is measured; None: all.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient of the smooth maximum.
-    """
-    rows = scale_by_stch(
-        num_tasks,
-        mu=mu,
-        preference=preference,
-        ideal=ideal,
-        nadir=nadir,
-        log=log,
-        warmup=warmup,
-        nadir_steps=nadir_steps,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_stch)
+def stch():
+    """Smooth Tchebycheff, ∇S: `chain(scale_by_stch(...), sum_tasks())`."""
 
 
 def _check_warmup(

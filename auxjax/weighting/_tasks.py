@@ -34,22 +34,22 @@ def mean(values: jax.Array, among: jax.Array) -> jax.Array:
 
 
 def relative_to_main(
-    counted: jax.Array, found: jax.Array
+    counted: jax.Array, statistic: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Whose statistic counts that compares a task with the main one; who spoilt it.
 
     Args:
       counted: `[T]` (bool), the tasks that are there.
-      found: `[T]`, the statistic, the main task's with itself first.
+      statistic: `[T]`, the main task's with itself first.
 
     Returns:
       `[T]` bools: the tasks that are there with the main one and have a finite number;
       and those at fault where it is not finite, the main task alone if it is its own.
     """
-    broken = jnp.logical_and(counted, ~jnp.isfinite(found))
+    broken = jnp.logical_and(counted, ~jnp.isfinite(statistic))
     main_is_there = jnp.logical_and(counted[0], ~broken[0])
     among = jnp.logical_and(counted, jnp.logical_and(main_is_there, ~broken))
-    is_main = jnp.arange(found.shape[0]) == 0
+    is_main = jnp.arange(statistic.shape[0]) == 0
     return among, jnp.logical_and(broken, jnp.where(main_is_there, ~is_main, is_main))
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import optax
 
 from auxjax._types import Number
-from auxjax.aggregation import sum_tasks
-from auxjax.jacobian import as_jacobian
+from auxjax.weighting._alias import summed
 from auxjax.weighting._build import move, row_transform, start_moments
 from auxjax.weighting._checks import (
     check_finite,
@@ -143,62 +142,18 @@ def scale_by_revised_uncertainty(
     )
 
 
-def uncertainty(
-    num_tasks: int = 2,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    init_log_variance: Number = 0.0,
-    classification: Sequence[int] = (),
-) -> optax.GradientTransformationExtraArgs:
-    """Uncertainty weighting: `chain(scale_by_uncertainty(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
-      init_log_variance: s at the start.
-      classification: the indices of the tasks whose loss is a cross-entropy.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_uncertainty(
-        num_tasks,
-        optimizer=optimizer,
-        init_log_variance=init_log_variance,
-        classification=classification,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_uncertainty)
+def uncertainty():
+    """Uncertainty weighting: `chain(scale_by_uncertainty(...), sum_tasks())`."""
 
 
-def revised_uncertainty(
-    num_tasks: int = 2,
-    *,
-    optimizer: optax.GradientTransformation | None = None,
-    init_log_variance: Number = 0.0,
-    classification: Sequence[int] = (),
-) -> optax.GradientTransformationExtraArgs:
-    """Its revised form: `chain(scale_by_revised_uncertainty(...), sum_tasks())`.
-
-    Args:
-      num_tasks: T, main task included.
-      optimizer: how s follows its gradient; None: `optax.adam(1e-3)`.
-      init_log_variance: s at the start.
-      classification: the indices of the tasks whose loss is a cross-entropy.
-
-    Returns:
-      An aggregating transformation, Jacobian → gradient.
-    """
-    rows = scale_by_revised_uncertainty(
-        num_tasks,
-        optimizer=optimizer,
-        init_log_variance=init_log_variance,
-        classification=classification,
-    )
-    return optax.chain(rows, sum_tasks())
+@summed(scale_by_revised_uncertainty)
+def revised_uncertainty():
+    """Its revised form: `chain(scale_by_revised_uncertainty(...), sum_tasks())`."""
 
 
 def _uncertainty(
-    rule, regulariser_slope, num_tasks, optimizer, init_log_variance, classification
+    name, regulariser_slope, num_tasks, optimizer, init_log_variance, classification
 ) -> optax.GradientTransformationExtraArgs:
     """The rule whose regulariser has the given slope in s."""
     check_num_tasks(num_tasks)
@@ -215,10 +170,8 @@ def _uncertainty(
         start = jnp.full(num_tasks, init_log_variance, weight_dtype(params))
         return UncertaintyState(weights_of(start), start, start_moments(learn, start))
 
-    def update_fn(updates, state, params=None, *, counted, losses=None, **extra_args):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
-        values = need_losses(jac, rule).astype(state.weights.dtype)
+    def rule(jac, state, *, counted):
+        values = need_losses(jac, name).astype(state.weights.dtype)
         s = state.log_variance
         slope = regulariser_slope(s) - state.weights * values
         moved, optimizer_state, broken = move(
@@ -227,6 +180,6 @@ def _uncertainty(
         new_state = UncertaintyState(
             weights_of(moved), moved, optimizer_state, nonfinite=broken
         )
-        return jac.scale(state.weights).as_updates(), new_state
+        return state.weights, new_state
 
-    return row_transform(init_fn, update_fn)
+    return row_transform(init_fn, rule, num_tasks=num_tasks)

@@ -282,11 +282,10 @@ def test_the_safety_net_takes_no_number_that_was_finite():
         del params
         return State(jnp.ones(3), jnp.full((3, 2), jnp.inf))
 
-    def update(updates, state, params=None, *, new, **extra_args):
-        del params, extra_args
-        return updates, State(state.weights * 2, new)
+    def rule(jac, state, *, new):
+        return jac, State(state.weights * 2, new)
 
-    tx = row_transform(init, update)
+    tx = row_transform(init, rule)
     state = tx.init(ZERO)
     table = jnp.array([[1.0, jnp.inf], [2.0, 3.0], [jnp.nan, 4.0]])
     _, state = tx.update(ROWS, state, ZERO, new=table)  # it was infinite: no harm

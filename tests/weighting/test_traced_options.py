@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import auxjax
+from auxjax.weighting._alias import summed
 from auxjax.weighting._checks import _check_integer
 from tests._rules import META, SAMPLES, TASKS, TRUNK, batches, losses, samples, start
 
@@ -166,23 +167,56 @@ def test_an_alias_takes_what_its_rule_takes(name):
         assert alias[key].kind in (rule[key].kind, inspect.Parameter.KEYWORD_ONLY)
 
 
-def test_an_alias_hands_everything_on(monkeypatch):
-    """Each option reaches the rule under its own name."""
-    import importlib
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias_is_its_rule_by_another_name(name):
+    """Who asks for help sees the rule's arguments, each with its explanation."""
+    rule, alias = getattr(auxjax, f"scale_by_{name}"), getattr(auxjax, name)
+    if name == "autolambda":  # a rule of its own, around an optimizer
+        return
+    assert inspect.unwrap(alias) is inspect.unwrap(rule)
+    assert inspect.signature(alias) == inspect.signature(rule)
+    assert (alias.__name__, alias.__qualname__) == (name, name)
+    assert alias.__module__ == rule.__module__
+    first, rest = alias.__doc__.split("\n", 1)
+    assert f"chain(scale_by_{name}(" in first
+    for option in inspect.signature(rule).parameters:
+        assert f"\n  {option}: " in rest
+    assert "\nReturns:\n  An aggregating transformation" in rest
 
-    for name in ALIASES:
-        if name in ("autolambda", "equal", "gls", "fixed"):
-            continue
-        module = importlib.import_module(getattr(auxjax, name).__module__)
-        rule, seen = getattr(auxjax, f"scale_by_{name}"), {}
-        signature = inspect.signature(rule)
 
-        def spy(*args, _signature=signature, _seen=seen, **kwargs):
-            _seen.update(_signature.bind(*args, **kwargs).arguments)
-            return optax.identity()
+def test_an_alias_hands_everything_on_and_sums_the_rows():
+    def scale_by_spy(n, num_tasks=2, *, factor=1.0):
+        """Rows.
 
-        monkeypatch.setattr(module, f"scale_by_{name}", spy)
-        getattr(auxjax, name)()
-        assert seen.keys() == signature.parameters.keys(), name
-        for key, parameter in signature.parameters.items():
-            assert seen[key] == parameter.default, (name, key)
+        Args:
+          n: a number.
+
+        Returns:
+          Rows.
+        """
+        seen.append((n, num_tasks, factor))
+        return auxjax.scale_by_fixed([factor] * num_tasks)
+
+    @summed(scale_by_spy)
+    def spy():
+        """Its sum."""
+
+    seen = []
+    for tx in (spy(3, factor=2.0), spy(n=3, num_tasks=2, factor=2.0)):
+        gradient, _ = tx.update(jnp.ones((2, 1)), tx.init(jnp.zeros(1)))
+        np.testing.assert_array_equal(gradient, [4.0])
+    assert seen == [(3, 2, 2.0)] * 2
+    assert spy.__doc__.startswith("Its sum.\n\nArgs:\n  n: a number.\n\nReturns:\n")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'm'"):
+        spy(m=3)
+
+
+def test_an_alias_has_no_docstring_where_python_leaves_them_out():
+    def scale_by_spy():
+        pass
+
+    @summed(scale_by_spy)
+    def spy():
+        pass
+
+    assert spy.__doc__ is None
