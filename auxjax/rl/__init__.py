@@ -8,9 +8,9 @@ from auxjax.rl._a2c import (
     make_train,
     scan_updates,
 )
-from auxjax.rl._config import AUXILIARY_TASKS, METHODS, A2CConfig
+from auxjax.rl._config import AUXILIARY_TASKS, A2CConfig
 from auxjax.rl._gae import gae
-from auxjax.rl._methods import make_rule
+from auxjax.rl._methods import METHOD_ALIASES, METHODS, A2CMethod, make_method
 from auxjax.rl._policy import Policy, make_policy
 from auxjax.rl._ppo import PPO, PPOReport, PPOState, make_ppo, make_ppo_train
 from auxjax.rl._ppo_config import PPOConfig
@@ -22,8 +22,10 @@ from auxjax.rl._returns import advantages
 __all__ = [
     "AUXILIARY_TASKS",
     "METHODS",
+    "METHOD_ALIASES",
     "PPO",
     "A2CConfig",
+    "A2CMethod",
     "A2CMetrics",
     "A2CState",
     "ActorCritic",
@@ -42,11 +44,11 @@ __all__ = [
     "gae",
     "init_learner",
     "make_agent",
+    "make_method",
     "make_policy",
     "make_ppo",
     "make_ppo_train",
     "make_ppo_update",
-    "make_rule",
     "make_train",
     "ppo_loss",
     "scan_updates",

@@ -9,14 +9,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax.envs import VectorEnv, make
 from auxjax.jacobian import TaskJacobian, task_jacobian
 from auxjax.rl._config import A2CConfig
 from auxjax.rl._losses import task_losses
-from auxjax.rl._methods import balance, make_rule
+from auxjax.rl._methods import A2CMethod, make_method
 from auxjax.rl._networks import init_params, make_networks
 from auxjax.rl._policy import make_policy
-from auxjax.rl._rollout import Rollout, play
+from auxjax.rl._rollout import play
+from auxjax.weighting import task_metrics
 
 
 class A2CState(NamedTuple):
@@ -28,7 +30,7 @@ class A2CState(NamedTuple):
     observation: jax.Array  # [N, *obs]
     key: jax.Array  # [] typed PRNG key
     updates: jax.Array  # [] int32, updates made
-    past: Any  # the last `horizon` rollouts, for `olaux-ablation`; else None
+    past: Any  # what the method keeps between updates; else None
 
 
 class A2CMetrics(NamedTuple):
@@ -61,13 +63,16 @@ class Agent(NamedTuple):
 
 
 def make_agent(
-    config: A2CConfig, rule: optax.GradientTransformationExtraArgs | None = None
+    config: A2CConfig,
+    rule: optax.GradientTransformationExtraArgs | A2CMethod | None = None,
 ) -> Agent:
     """Builds the agent that `make_train` runs, for loops that want it in pieces.
 
     Args:
       config: the run.
-      rule: how rows become a gradient; None: what `config.method` names.
+      rule: how rows become a gradient: any chain of `auxjax` rules that ends in an
+        aggregator, or an `A2CMethod` where it takes more than the Jacobian; None: what
+        `config.method` names.
 
     Returns:
       The agent.
@@ -79,14 +84,14 @@ def make_agent(
     nets = make_networks(config, env)
     policy = make_policy(env.action_space)
     limit = config.max_grad_norm
+    method = make_method(config) if rule is None else rule
+    method = method if isinstance(method, A2CMethod) else A2CMethod(method)
     tx = optax.chain(
-        make_rule(config) if rule is None else rule,
+        method.rule,
         _end_of_rule(),
         optax.identity() if limit is None else optax.clip_by_global_norm(limit),
-        _mixing_dtypes(optax.adam(config.learning_rate, eps=1e-5)),
+        with_mixed_dtypes(optax.adam(config.learning_rate, eps=1e-5)),
     )
-    keeps_past = config.method == "olaux-ablation" and rule is None
-    num_tasks = len(config.tasks)
 
     def losses(params, rollout, key):
         return task_losses(nets, policy, config, params, rollout, key)
@@ -101,13 +106,8 @@ def make_agent(
         param_key, env_key, key = jax.random.split(key, 3)
         params = init_params(nets, env, param_key)
         env_state, observation = env.reset(env_key)
-        past = None
-        if keeps_past:
-            shapes = jax.eval_shape(rollout, params, env_state, observation, key)[2]
-            past = jax.tree.map(
-                lambda x: jnp.zeros((config.horizon, *x.shape), x.dtype), shapes
-            )
-        updates = jnp.zeros((), jnp.int32)
+        played = jax.eval_shape(rollout, params, env_state, observation, key)[2]
+        past, updates = method.start(played), jnp.zeros((), jnp.int32)
         return A2CState(
             params, tx.init(params), env_state, observation, key, updates, past
         )
@@ -117,15 +117,11 @@ def make_agent(
         env_state, observation, batch = rollout(
             state.params, state.env_state, state.observation, play_key
         )
-        past, extra = state.past, {}
-        if keeps_past:
-            past = jax.tree.map(
-                lambda old, new: jnp.concatenate([old[1:], new[None]]), past, batch
-            )
-            extra["statistic_jacobian"] = lambda: _balanced(
-                config,
-                task_jacobian(losses, state.params, _side_by_side(past), loss_key),
-            )
+
+        def losses_of(params, played):
+            return losses(params, played, loss_key)
+
+        past, extra = method.hand_over(state.past, batch, state.params, losses_of)
         jac = task_jacobian(losses, state.params, batch, loss_key)
         step, opt_state = tx.update(jac, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, step)
@@ -133,7 +129,7 @@ def make_agent(
         metrics = A2CMetrics(
             updates=state.updates + 1,
             losses=jac.losses,
-            weights=_weights(opt_state, num_tasks),
+            weights=_weights(opt_state, len(config.tasks)),
             return_sum=jnp.sum(t.episode_return),
             length_sum=jnp.sum(t.episode_length),
             episodes=jnp.sum((t.episode_length > 0).astype(jnp.int32)),
@@ -147,14 +143,14 @@ def make_agent(
 
 
 def make_train(
-    config: A2CConfig, rule: optax.GradientTransformationExtraArgs | None = None
+    config: A2CConfig,
+    rule: optax.GradientTransformationExtraArgs | A2CMethod | None = None,
 ) -> Callable[[jax.Array], tuple[A2CState, A2CMetrics]]:
     """A whole run as one function of a key.
 
     Args:
       config: the run.
-      rule: how rows become a gradient: any chain of `auxjax` rules that ends in an
-        aggregator; None: what `config.method` names.
+      rule: how rows become a gradient; see `make_agent`.
 
     Returns:
       `train(key) -> (state, metrics)`: jit it, and vmap it over seeds where
@@ -185,16 +181,6 @@ def scan_updates(agent: Agent, state: A2CState, length: int):
     return jax.lax.scan(lambda s, _: agent.update(s), state, length=length)
 
 
-def _mixing_dtypes(tx: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Lets Optax raise a float to an int32, also where JAX is told to be strict."""
-
-    def update(updates, state, params=None):
-        with jax.numpy_dtype_promotion("standard"):
-            return tx.update(updates, state, params)
-
-    return optax.GradientTransformation(tx.init, update)
-
-
 def _end_of_rule() -> optax.GradientTransformation:
     """Refuses a Jacobian that nothing has summed up."""
 
@@ -210,23 +196,7 @@ def _end_of_rule() -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
 
-def _side_by_side(past: Rollout) -> Rollout:
-    """Rollouts `[K, T, N, ...]` as one of K times as many environments."""
-
-    def merge(x):
-        x = jnp.moveaxis(x, 0, 1)
-        return x.reshape(x.shape[0], x.shape[1] * x.shape[2], *x.shape[3:])
-
-    return jax.tree.map(merge, past)
-
-
-def _balanced(config: A2CConfig, jac: Any) -> Any:
-    """The rows that the rule sees: ∇ log L for the auxiliary losses."""
-    tx = balance(config)
-    return tx.update(jac, tx.init(None), None)[0]
-
-
 def _weights(opt_state: Any, num_tasks: int) -> jax.Array:
-    """The rule's weights where it has any, else ones."""
-    found = optax.tree.get_all_with_path(opt_state, "weights")
-    return found[0][1] if found else jnp.ones(num_tasks)
+    """What each row was scaled by in all; ones where no rule has weights."""
+    weights = task_metrics(opt_state).get("weights")
+    return jnp.ones(num_tasks) if weights is None else weights

@@ -9,15 +9,13 @@ import numpy as np
 
 from auxjax._numbers import integer
 from auxjax.envs import has_images
+from auxjax.rl._methods import METHOD_ALIASES, METHODS
 
 AUXILIARY_TASKS = ("forward", "inverse", "egomotion", "autoencoder", "flow")
 """The five auxiliary tasks of OL-AUX's Table 1, by the names used here."""
 
 IMAGE_TASKS = ("egomotion", "flow")
 """Those that make sense only for images."""
-
-METHODS = ("none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation")
-"""The methods of OL-AUX's Figures 3 and 6."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +24,12 @@ class A2CConfig:
 
     Attributes:
       env: the environment's name; see `auxjax.envs.names()`.
-      method: how the auxiliary losses are weighed: `none` (main task alone),
-        `balance` (∇ log L, equal weights), `cosine` (gated by gradient cosine
-        similarity), `olaux` (horizon `horizon`), `olaux1` (horizon 1, β / 5),
-        `olaux-ablation` (Eq. 4 every `horizon` steps, on that many times the data).
+      method: how the auxiliary losses are weighed: `single` (main task alone), `equal`
+        (the sum of all gradients), `log_loss` (the sum of ∇ log L), `gcs` (gated by
+        gradient cosine similarity), `olaux` (horizon `horizon`), `olaux1` (horizon 1,
+        β / 5), `olaux-ablation` (Eq. 4 every `horizon` steps, on that many times the
+        data). The last four are made of ∇ log L too. `none`, `balance` and `cosine` are
+        other words for `single`, `log_loss` and `gcs`.
       aux: the auxiliary tasks, of `forward inverse egomotion autoencoder flow`; by
         default all that the environment can have (two of them need images).
       num_envs: environments stepped together, N.
@@ -84,6 +84,8 @@ class A2CConfig:
         """Checks what can be checked without the environment."""
         if self.aux is None:
             object.__setattr__(self, "aux", _suitable_tasks(self.env))
+        name = METHOD_ALIASES.get(self.method, self.method)
+        object.__setattr__(self, "method", name)
         if self.method not in METHODS:
             raise ValueError(
                 f"`method` should be one of {', '.join(METHODS)}. Found {self.method}."
@@ -99,7 +101,7 @@ class A2CConfig:
             raise ValueError(
                 f"`aux` should name each task once. Found {' '.join(aux)}."
             )
-        if self.method != "none" and not aux:
+        if self.method != "single" and not aux:
             raise ValueError(
                 f"`aux` should name at least one task for method {self.method}. "
                 "Found none."
@@ -132,7 +134,7 @@ class A2CConfig:
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks trained on, the main one first."""
-        return ("main",) if self.method == "none" else ("main", *(self.aux or ()))
+        return ("main",) if self.method == "single" else ("main", *(self.aux or ()))
 
 
 def _suitable_tasks(env: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Bool, Int, Key
 from auxjax.rl._ppo_config import PPOConfig
 from auxjax.rl._ppo_loss import PPOBatch, PPOMetrics, ppo_loss
@@ -61,7 +62,7 @@ def make_ppo_update(
       Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347,
       Algorithm 1.
     """
-    tx = config.optimizer()
+    tx = with_mixed_dtypes(config.optimizer())
 
     def loss_fn(params, model_state, batch):
         (distribution, value), model_state = network.apply(
@@ -82,8 +83,7 @@ def make_ppo_update(
             gradient, (model_state, metrics) = jax.grad(loss_fn, has_aux=True)(
                 learner.params, learner.model_state, some
             )
-            with jax.numpy_dtype_promotion("standard"):  # Optax counts in integers
-                step, opt_state = tx.update(gradient, learner.opt_state, learner.params)
+            step, opt_state = tx.update(gradient, learner.opt_state, learner.params)
             params = optax.apply_updates(learner.params, step)
             return PPOLearner(params, model_state, opt_state), metrics
 

@@ -135,7 +135,7 @@ ONE_LINER = """
 import jax
 from auxjax.rl import A2CConfig, make_train
 config = A2CConfig(
-    env="ALE/Pong-v5", method="none", num_envs=2, rollout_length=8, frames=4096,
+    env="ALE/Pong-v5", method="single", num_envs=2, rollout_length=8, frames=4096,
     features=8, hidden=8,
 )
 jax.jit(make_train(config))(jax.random.key(0))

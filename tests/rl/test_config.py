@@ -11,7 +11,7 @@ from auxjax.rl import AUXILIARY_TASKS, METHODS, A2CConfig, make_agent, make_trai
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "olaux5"}, "`method` should be one of none, balance.*Found olaux5"),
+        ({"method": "olaux5"}, "`method` should be one of single, equal.*Found olaux5"),
         ({"aux": ("depth",)}, "`aux` should hold names of forward.*Found depth"),
         (
             {"aux": ("flow", "inverse", "flow")},
@@ -51,14 +51,24 @@ def test_a_task_that_needs_pictures(tiny, task):
     assert f"The auxiliary task `{task}` needs images" in str(caught.value)
     assert "shape (1,) in Probe-Action" in str(caught.value)
     # The main task alone does not look at `aux`.
-    make_agent(dataclasses.replace(config, method="none"))
+    make_agent(dataclasses.replace(config, method="single"))
 
 
 def test_tasks(tiny):
     for method in METHODS:
         tasks = tiny(method=method, aux=("flow", "inverse")).tasks
-        assert tasks == (("main",) if method == "none" else ("main", "flow", "inverse"))
-    assert tiny(method="none", aux=()).tasks == ("main",)
+        assert tasks == (
+            ("main",) if method == "single" else ("main", "flow", "inverse")
+        )
+    assert tiny(method="single", aux=()).tasks == ("main",)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("none", "single"), ("balance", "log_loss"), ("cosine", "gcs")]
+)
+def test_the_papers_words_for_methods(tiny, word, name):
+    assert tiny(method=word) == tiny(method=name)
+    assert tiny(method=word).method == name
 
 
 def test_by_default_a_world_gets_every_task_that_it_can_have():

@@ -172,7 +172,7 @@ def test_names_and_their_order(case, tiny):
     for config, names in (
         (case.config, ["main", *case.config.aux]),
         (tiny(aux=("flow", "inverse")), ["main", "flow", "inverse"]),
-        (tiny(method="none"), ["main"]),
+        (tiny(method="single"), ["main"]),
     ):
         found = {}  # what `eval_shape` returns has its keys sorted
         shapes = jax.eval_shape(

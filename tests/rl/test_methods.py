@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 import auxjax
 from auxjax.envs import make
-from auxjax.rl import METHODS, make_agent
+from auxjax.rl import METHODS, A2CMethod, make_agent
 from auxjax.rl._losses import task_losses
 from auxjax.rl._networks import make_networks
 from auxjax.rl._policy import make_policy
@@ -49,8 +49,10 @@ def updates_of(config, rule=None):
 class Program:
     """Two parts of an agent on flat parameters: a rollout, and all losses' gradients.
 
-    ∇L of the main task stands above ∇ log(L + offset) of the others.
+    ∇L of the main task stands above ∇ log(L + offset) of the others, or their ∇L.
     """
+
+    balances = True
 
     def __init__(self, config):
         env = make(config.env, config.num_envs)
@@ -82,7 +84,8 @@ class Program:
     def rows(self, x, batch, key):
         found = self._losses_and_rows(jnp.asarray(x, jnp.float32), batch, key)
         losses, rows = (np.array(part, np.float64) for part in found)
-        rows[1:] /= (losses[1:] + OFFSET)[:, None]
+        if self.balances:
+            rows[1:] /= (losses[1:] + OFFSET)[:, None]
         return losses, rows
 
 
@@ -101,7 +104,7 @@ def updates_by_hand(program, config):
         losses, rows = program.rows(x, batch, loss_key)
         g = w @ rows
         past = [*past, batch][-HORIZON:]
-        if method == "cosine":  # the encoder is what tasks share
+        if method == "gcs":  # the encoder is what tasks share
             shared = rows * program.in_encoder
             w = np.where(shared @ shared[0] >= 0, 1.0, 0.0)
             g = np.where(program.in_encoder, w @ rows, rows.sum(axis=0))
@@ -132,13 +135,13 @@ def assert_close(found, expected):
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m != "none"])
+@pytest.mark.parametrize("method", [m for m in METHODS if m not in ("single", "equal")])
 def test_a_method_with_all_tasks_by_hand(config, program, method):
     config = dataclasses.replace(config, method=method)
     found, expected = updates_of(config), updates_by_hand(program, config)
     assert_close(found, expected)
     moved = np.flatnonzero(np.ptp(found[2], axis=1) > 0) + 1
-    last = {"balance": [], "cosine": [1, 2, 3, 4, 5], "olaux1": [1, 2, 3, 4, 5]}
+    last = {"log_loss": [], "gcs": [1, 2, 3, 4, 5], "olaux1": [1, 2, 3, 4, 5]}
     # Weights move at every second update, and the step made there has the old ones.
     assert moved.tolist() == last.get(method, [2, 3, 4, 5])
     if method in ("olaux", "olaux-ablation"):
@@ -160,13 +163,18 @@ def small(tiny):
 
 
 def test_the_main_task_alone(small):
-    config = dataclasses.replace(small, method="none")
+    config = dataclasses.replace(small, method="single")
     assert_close(updates_of(config), updates_by_hand(Program(config), config))
 
 
 def test_equal_weights_without_logarithms(small):
-    """A rule of one's own: one update with the plain sum of the gradients."""
+    """By hand, and as a rule of one's own: the plain sum of the gradients."""
     found = updates_of(small, auxjax.fixed([1.0, 1.0]))
+    equal = dataclasses.replace(small, method="equal")
+    by_hand = Program(equal)
+    by_hand.balances = False
+    assert_close(updates_of(equal), updates_by_hand(by_hand, equal))
+    assert_close(updates_of(equal), found)
     program, state = Program(small), begin(make_agent(small))
     play_key, loss_key, _ = jax.random.split(state.key, 3)
     x = jnp.asarray(program.start, jnp.float32)
@@ -179,18 +187,18 @@ def test_equal_weights_without_logarithms(small):
 
 
 def test_methods_said_otherwise(small):
-    none = dataclasses.replace(small, method="none")
-    assert_close(updates_of(none), updates_of(none, auxjax.fixed([1.0])))
+    single = dataclasses.replace(small, method="single")
+    assert_close(updates_of(single), updates_of(single, auxjax.fixed([1.0])))
 
     olaux1 = dataclasses.replace(small, method="olaux1")
     otherwise = dataclasses.replace(small, method="olaux", horizon=1, beta=BETA / 5)
     assert_close(updates_of(olaux1), updates_of(otherwise))
 
-    balance = dataclasses.replace(small, method="balance")
+    log_loss = dataclasses.replace(small, method="log_loss")
     log = auxjax.scale_by_log_loss("auxiliary", offset=OFFSET)
     rule = optax.chain(log, auxjax.fixed([1.0, 1.0]))
     # The rule that is given counts, not the method.
-    assert_close(updates_of(balance), [*updates_of(olaux1, rule)[:2], np.ones((5, 2))])
+    assert_close(updates_of(log_loss), [*updates_of(olaux1, rule)[:2], np.ones((5, 2))])
 
 
 def test_a_chain_that_no_method_names(small):
@@ -203,6 +211,52 @@ def test_a_chain_that_no_method_names(small):
     assert np.ptp(weights[:, 1]) > 0
 
 
+def test_the_weights_of_a_chain_are_their_product(small):
+    """What a row was scaled by in all, as in `auxjax.task_metrics`."""
+    clipped = auxjax.scale_by_olaux(n=1, num_tasks=2, learning_rate=-1e4)
+    both = optax.chain(
+        auxjax.scale_by_fixed([1.0, 0.5]),
+        auxjax.scale_by_fixed([1.0, 3.0]),
+        auxjax.sum_tasks(),
+    )
+    found = updates_of(small, both)
+    np.testing.assert_array_equal(found[2], [[1.0, 1.5]] * UPDATES)
+    assert_close(found, updates_of(small, auxjax.fixed([1.0, 1.5])))
+    moving = optax.chain(auxjax.scale_by_fixed([1.0, 0.5]), clipped, auxjax.sum_tasks())
+    assert np.ptp(updates_of(small, moving)[2][:, 1]) > 0
+
+
+def test_a_method_of_ones_own_brings_what_its_rule_takes(small):
+    """The agent hands over what a method makes of the rollout and of its past."""
+    seen = []
+
+    def update(updates, state, params=None, *, label, **extra):
+        seen.append(label)
+        assert not extra
+        return auxjax.sum_tasks().update(updates, state, params)
+
+    def hand_over(count, rollout, params, losses):
+        now = losses(params, rollout)
+        assert list(now) == ["main", "inverse"]
+        assert rollout.action.shape == (3, 4)
+        return count + 1, {"label": now["inverse"]}
+
+    rule = optax.GradientTransformationExtraArgs(auxjax.sum_tasks().init, update)
+    method = A2CMethod(rule, lambda rollout: jnp.zeros(rollout.action.shape), hand_over)
+    agent = make_agent(small, method)
+    state = begin(agent)
+    assert state.past.shape == (3, 4)
+    after, metrics = jax.jit(agent.update)(state)
+    assert (after.past == 1).all()
+    assert len(seen) == 1
+    plain, _ = jax.jit(make_agent(small, auxjax.sum_tasks()).update)(state)
+    for ours, theirs in zip(
+        jax.tree.leaves(after.params), jax.tree.leaves(plain.params), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    assert metrics.weights.tolist() == [1, 1]
+
+
 def test_weights_clipped_at_zero(small):
     # A negative β drives the weights of tasks that help down.
     free = dataclasses.replace(small, method="olaux1", beta=-1e4)
@@ -212,7 +266,7 @@ def test_weights_clipped_at_zero(small):
 
 
 def test_the_gradient_is_clipped_before_adam(small):
-    config = dataclasses.replace(small, method="none")
+    config = dataclasses.replace(small, method="single")
     free = updates_of(config)
     tight = updates_of(dataclasses.replace(config, max_grad_norm=1e-4))
     # 1e-4 is not far above Adam's eps, so that the first step is shorter already.

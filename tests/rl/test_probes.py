@@ -16,7 +16,7 @@ def learn(name, *, updates=300, observations=(), seeds=SEEDS, **changes):
     """The mean return at the end, and V and π of some observations, a row per seed."""
     settings = {
         "env": name,
-        "method": "none",
+        "method": "single",
         "num_envs": 16,
         "rollout_length": 4,
         "learning_rate": 1e-2,

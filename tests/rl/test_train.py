@@ -54,7 +54,7 @@ def test_the_same_key_gives_the_same_run_in_one_piece_or_two(tiny):
 
 
 def test_train_makes_as_many_updates_as_frames_ask_for(tiny):
-    config = tiny(env="Probe-Action", method="none", frames=25)
+    config = tiny(env="Probe-Action", method="single", frames=25)
     state, metrics = jax.eval_shape(make_train(config), jax.random.key(0))
     assert metrics.losses.shape == (3, 1)  # 12 frames each
     assert metrics.weights.shape == (3, 1)
@@ -85,7 +85,7 @@ def test_many_seeds_in_one_program():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["olaux", "cosine"])
+@pytest.mark.parametrize("method", ["olaux", "gcs"])
 def test_a_continuous_world(tiny, method):
     aux = ("forward", "inverse", "autoencoder")
     config = tiny(env="brax/inverted_pendulum", method=method, aux=aux, frames=36)
@@ -113,7 +113,7 @@ def test_a_game_of_atari(tiny):
 def test_one_step_of_one_world_teaches(tiny):
     """Its advantage stays as it is: standardised, a single one is 0."""
     config = tiny(
-        env="Probe-Action", method="none", num_envs=1, rollout_length=1,
+        env="Probe-Action", method="single", num_envs=1, rollout_length=1,
         value_coef=0.0, entropy_coef=0.0,
     )  # fmt: skip
     assert config.normalize_advantage
