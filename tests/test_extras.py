@@ -1,12 +1,15 @@
 """What is missing is asked for in one wording, by an extra that brings it."""
 
 import ast
+import re
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from auxjax._extras import absent, extra, require
+from tests.stacks import project, requirements
 
 ROOT = Path(__file__).parents[1]
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
@@ -26,9 +29,48 @@ def asked_for():
 
 def test_every_extra_that_is_asked_for_exists():
     found = list(asked_for())
-    assert {"rl", "brax", "vision", "data", "plots"} == {name for _, name in found}
+    wanted = {"run", "rl", "brax", "vision", "data", "plots"}
+    assert wanted == {name for _, name in found}
     assert {name for _, name in found} <= set(EXTRAS)
     assert len(found) > 10
+
+
+def imports_behind():
+    """`(file, extra, module)` of what `extra` and `require` stand around."""
+    for path in sorted((ROOT / "auxjax").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.With):
+                call = node.items[0].context_expr
+                if getattr(getattr(call, "func", None), "id", None) == "extra":
+                    for part in (x for line in node.body for x in ast.walk(line)):
+                        if isinstance(part, ast.Import):
+                            for alias in part.names:
+                                yield path.name, call.args[0].value, alias.name
+                        elif isinstance(part, ast.ImportFrom):
+                            yield path.name, call.args[0].value, part.module
+            elif getattr(getattr(node, "func", None), "id", None) == "require":
+                yield path.name, node.args[1].value, ast.literal_eval(node.args[0])
+
+
+def test_an_extra_brings_what_it_is_named_for():
+    """So that nobody who reads pictures is told to install games."""
+    dists, found = packages_distributions(), []
+    for path, name, module in imports_behind():
+        wanted = {x.replace("_", "-").lower() for x in requirements(project(), name)}
+        brought = {x.replace("_", "-").lower() for x in dists[module.split(".")[0]]}
+        assert wanted & brought, (path, name, module)
+        found.append(name)
+    assert len(found) > 10
+    assert set(found) == {"run", "rl", "brax", "vision", "data", "plots"}
+
+
+def test_long_runs_are_an_extra_of_their_own():
+    run = set(requirements(project(), "run")) - {"jax", "optax", "chex"}
+    assert run == {"orbax-checkpoint", "rich", "tyro"}
+    for name in ("rl", "vision"):
+        assert run < set(requirements(project(), name))
+    asked = {name for path, name in asked_for() if path.parent.name == "run"}
+    assert asked == {"run", "plots"}
 
 
 def test_nobody_words_it_again():

@@ -155,7 +155,7 @@ def _check_space(folder: Path, needed: int) -> None:
 
 def _orbax() -> tuple[Any, Any]:
     """The package and a checkpointer of ours, made late: the import takes a second."""
-    with extra("rl", "A checkpoint"):
+    with extra("run", "A checkpoint"):
         import orbax.checkpoint as ocp
     handler = ocp.CompositeCheckpointHandler(
         arrays=ocp.PyTreeCheckpointHandler(), meta=ocp.JsonCheckpointHandler()

@@ -56,7 +56,7 @@ def parse(
         )
     plain_text()  # for the help, and for all that the program prints
     first_commit()  # before anything is run, and perhaps changed meanwhile
-    with extra("rl", "`parse`"):
+    with extra("run", "`parse`"):
         import tyro
 
     kind = config if isinstance(config, type) else type(config)

@@ -143,7 +143,7 @@ def _clock_time(seconds: float | int) -> str:
 
 def _stderr() -> Any:
     plain_text()
-    with extra("rl", "`Progress`"):
+    with extra("run", "`Progress`"):
         from rich.console import Console
     # No width where no terminal is: a log is not wrapped.
     console = Console(stderr=True)

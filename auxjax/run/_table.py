@@ -96,7 +96,7 @@ def print_table(
       missing: what to say where a value is None or NaN.
       console: a `rich.console.Console` to print on instead.
     """
-    with extra("rl", "`print_table`"):
+    with extra("run", "`print_table`"):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text

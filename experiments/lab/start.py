@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CORE = ("jax", "optax", "chex", "auxjax")
+RUN = ("orbax.checkpoint", "rich", "tyro")
 PACKAGES = {
-    "rl": ("flax", "gymnax", "orbax.checkpoint", "rich", "tyro"),
-    "vision": ("flax", "mlxtend", "orbax.checkpoint", "PIL", "rich", "sklearn", "tyro"),
+    "run": RUN,
+    "rl": (*RUN, "flax", "gymnax"),
+    "vision": (*RUN, "flax", "mlxtend", "PIL", "sklearn"),
     "plots": ("matplotlib",),
 }
 """What a script imports of each extra of `pyproject.toml`, as Python names it."""
