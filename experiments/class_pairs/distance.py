@@ -7,14 +7,19 @@ small network that learned to tell all the classes apart, on the training images
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from auxjax import sum_tasks
+from auxjax.data import Images
 from auxjax.models import cnn, linear_head
+from auxjax.run import RunError
 from auxjax.supervised import init_state, make_train
+from class_pairs.data import Pair
 
 FEATURES = 32
 
@@ -95,10 +100,41 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
 
 def distances(embedded: np.ndarray, labels: np.ndarray) -> dict[tuple[int, int], float]:
     """Of every pair of classes (the smaller number first), the nearest pair first."""
-    found = {
+    between = {
         (a, b): frechet(embedded[labels == a], embedded[labels == b])
         for a in np.unique(labels).tolist()
         for b in np.unique(labels).tolist()
         if a < b
     }
-    return dict(sorted(found.items(), key=lambda item: item[1]))
+    return dict(sorted(between.items(), key=lambda item: item[1]))
+
+
+def choose(config: Any, data: Images) -> dict[str, list[tuple[Pair, float]]]:
+    """The near and the far pairs, each with its distance.
+
+    Args:
+      config: names them, as `near` and `far`, or says how many there are: `pairs`.
+      data: what to train on.
+
+    Raises:
+      RunError: a pair is named of a class that is not there.
+    """
+    labels = np.asarray(data.labels)
+    embedded = features(data.images, labels, epochs=0 if config.smoke else 5)
+    between = distances(embedded, labels)
+    every = [(Pair(*pair), distance) for pair, distance in between.items()]
+
+    def named(texts):
+        wanted = [Pair.parse(text) for text in texts]
+        for pair in wanted:
+            if tuple(sorted(pair)) not in between:
+                raise RunError(
+                    f"the classes of a pair should be two of {labels.min()} to "
+                    f"{labels.max()}. Found {pair}."
+                )
+        return [(pair, between[tuple(sorted(pair))]) for pair in wanted]
+
+    return {
+        "near": named(config.near) or every[: config.pairs],
+        "far": named(config.far) or every[-config.pairs :][::-1],
+    }

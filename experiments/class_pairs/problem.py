@@ -3,108 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import auxjax
-from auxjax import data
 from auxjax.models import cnn, linear_head, resnet18
-from auxjax.run import Progress, RunError, reading
+from class_pairs.data import Task
 from lab.problem import Problem, in_batches
 
 FEATURES = 64
 PROBE = 512  # training images on which the cosine is taken
 EVALUATED = 500  # test images at once
-
-
-class Pair(NamedTuple):
-    """Two classes: whom the main task tells from the others, and the auxiliary task."""
-
-    main: int
-    auxiliary: int
-
-    @staticmethod
-    def parse(text: str) -> Pair:
-        """From `871-484`.
-
-        Example:
-          >>> Pair.parse("871-484")
-          Pair(main=871, auxiliary=484)
-        """
-        parts = text.split("-")
-        if len(parts) != 2 or not all(x.isdecimal() for x in parts):
-            raise ValueError(
-                f"a pair should be two classes' numbers, as `871-484`. Found {text!r}."
-            )
-        if parts[0] == parts[1]:
-            raise ValueError(f"a pair should be of two classes. Found {text!r}.")
-        return Pair(int(parts[0]), int(parts[1]))
-
-    def __str__(self) -> str:
-        return f"{self.main}-{self.auxiliary}"
-
-
-class Task(NamedTuple):
-    """The images of a pair and of the background."""
-
-    images: np.ndarray  # [n, H, W, C] uint8
-    kind: np.ndarray  # [n] int32: 0 background, 1 the main class, 2 the auxiliary one
-
-
-def select(images: data.Images, pair: Pair, seed: int, most: int) -> Task:
-    """At most so many images of either class, and as many of the others, shuffled.
-
-    The paper says nothing of how it balances one class against the 998 others.
-    """
-    random = np.random.default_rng(seed)
-    labels = images.labels
-    kind = np.where(labels == pair.main, 1, np.where(labels == pair.auxiliary, 2, 0))
-    of = [random.permutation(np.flatnonzero(kind == k)) for k in range(3)]
-    inside = np.concatenate([of[1][:most], of[2][:most]])
-    chosen = random.permutation(np.concatenate([inside, of[0][: len(inside)]]))
-    return Task(images.images[chosen], kind[chosen].astype(np.int32))
-
-
-def read_folder(config: Any) -> tuple[data.Images, data.Images, str]:
-    """The named classes and 20 others of a folder of folders; a fifth is for testing.
-
-    Labels stay the numbers of the sorted folders.
-    """
-    named = {c for text in (*config.near, *config.far) for c in Pair.parse(text)}
-    if not config.folder.is_dir():
-        raise RunError(
-            f"`folder` should hold a folder per class. Found none at {config.folder}."
-        )
-    available = [
-        path
-        for path in sorted(config.folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".")
-    ]
-    others = [i for i in range(len(available)) if i not in named]
-    chosen = [*sorted(named), *np.random.default_rng(0).permutation(others)[:20]]
-    numbers = [int(i) for i in chosen]
-    with Progress("reading", unit="images", quiet=config.quiet) as bar, reading():
-        found = data.image_folder(
-            config.folder,
-            numbers,
-            config.size,
-            progress=lambda done, total: bar.update(done, total=total),
-        )
-    labels = np.asarray(numbers, np.int32)[found.labels]
-    order = np.random.default_rng(0).permutation(len(labels))
-    cut = len(order) // 5
-    test, train = (
-        data.Images(found.images[at], labels[at]) for at in (order[:cut], order[cut:])
-    )
-    described = (
-        f"{len(numbers)} classes of {config.folder.name}, {config.size}x{config.size}: "
-        f"{len(train.labels):,} training and {len(test.labels):,} test images"
-    )
-    return train, test, described
 
 
 def make_problem(config: Any, train: Task, test: Task) -> Problem:
@@ -132,34 +45,54 @@ def make_problem(config: Any, train: Task, test: Task) -> Problem:
             x, state = trunk.apply(params["trunk"], state, x, train=train)
         else:
             x = trunk.apply(params["trunk"], x)
-        found = {name: head.apply(params[name], x) for name in ("main", "auxiliary")}
-        return found, state
+        names = ("main", "auxiliary")
+        return {name: head.apply(params[name], x) for name in names}, state
 
     def sample_losses(params, state, batch, key, train=True):
         del key
-        found, state = logits(params, state, batch.images, train)
+        outputs, state = logits(params, state, batch.images, train)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         return {
             name: jnp.where(
                 _counts(batch, name),
-                cross_entropy(found[name], _is_own(batch, name).astype(jnp.int32)),
+                cross_entropy(output, _is_own(batch, name).astype(jnp.int32)),
                 0,
             )
-            for name in found
+            for name, output in outputs.items()
         }, state
 
     def losses(params, state, batch, key, train=True):
-        found, state = sample_losses(params, state, batch, key, train)
-        each = {name: _mean(x, _counts(batch, name)) for name, x in found.items()}
+        samples, state = sample_losses(params, state, batch, key, train)
+        each = {name: _mean(x, _counts(batch, name)) for name, x in samples.items()}
         return each, state
+
+    device = jax.tree.map(jnp.asarray, {"train": train, "test": test})
+    probe = jax.tree.map(lambda x: x[:PROBE], device["train"])
+    return Problem(
+        tasks=("main", "auxiliary"),
+        init=init,
+        losses=losses,
+        sample_losses=sample_losses,
+        evaluate=_make_evaluate(logits, losses),
+        train=device["train"],
+        test={"test": device["test"], "probe": probe},
+        optimizer=lambda steps: optax.sgd(config.learning_rate, momentum=0.9),
+        classification=(0, 1),
+        first_losses=(math.log(2),) * 2,
+        travel=config.weight_travel,
+    )
+
+
+def _make_evaluate(logits: Callable, losses: Callable) -> Callable:
+    """Measures accuracy on the test images, and the gradients' cosine on the probe."""
 
     def evaluate(params, state, sets):
         test = sets["test"]
         size = min(EVALUATED, len(test.kind))
-        found = in_batches(
+        outputs = in_batches(
             lambda x: logits(params, state, x, False)[0]["main"], test.images, size
         )
-        right = (jnp.argmax(found, axis=-1) == 1) == _is_own(test, "main")
+        right = (jnp.argmax(outputs, axis=-1) == 1) == _is_own(test, "main")
         jac = auxjax.task_jacobian(
             lambda p: losses(p, state, sets["probe"], None, train=False)[0], params
         )
@@ -170,21 +103,7 @@ def make_problem(config: Any, train: Task, test: Task) -> Problem:
             "cosine": gramian[0, 1] / (lengths[0] * lengths[1]),
         }
 
-    device = jax.tree.map(jnp.asarray, {"train": train, "test": test})
-    probe = jax.tree.map(lambda x: x[:PROBE], device["train"])
-    return Problem(
-        tasks=("main", "auxiliary"),
-        init=init,
-        losses=losses,
-        sample_losses=sample_losses,
-        evaluate=evaluate,
-        train=device["train"],
-        test={"test": device["test"], "probe": probe},
-        optimizer=lambda steps: optax.sgd(config.learning_rate, momentum=0.9),
-        classification=(0, 1),
-        first_losses=(math.log(2),) * 2,
-        travel=config.weight_travel,
-    )
+    return evaluate
 
 
 def _is_own(task: Task, name: str) -> jax.Array:

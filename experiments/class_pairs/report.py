@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from auxjax.run import (
-    machine,
-    mean_and_std,
-    mean_std,
-    table_markdown,
-    write_json,
-)
+from auxjax.run import mean_and_std, mean_std
+from lab.axes import BLUE, ORANGE, bare, over_seeds
 from lab.curves import Curves
-from lab.report import tell, verdicts, write_text
+from lab.report import Report
 from lab.training import SINGLE
 
-COLOURS = {"near": "#0072B2", "far": "#D55E00"}
+COLOURS = {"near": BLUE, "far": ORANGE}
 DASHES = {SINGLE: ":", "equal": "--", "gcs": "-"}
 TITLES = {SINGLE: "single task", "equal": "multi task", "gcs": "gated"}
+ANALOGUE = "**An analogue** of the paper's pairs of ImageNet's classes. "
 
 
 class Result(NamedTuple):
@@ -33,8 +30,6 @@ class Result(NamedTuple):
 
 
 Results = Mapping[tuple[str, Any, str], Result]
-
-ANALOGUE = "**An analogue** of the paper's pairs of ImageNet's classes. "
 
 
 def table(results: Results, *, early: bool = False) -> list[dict[str, str]]:
@@ -51,8 +46,8 @@ def table(results: Results, *, early: bool = False) -> list[dict[str, str]]:
         if method == _watched(results):
             cosine = curves.test["cosine"].mean(axis=1)
             row["cosine"] = mean_std(cosine, digits=3)
-        found = _early(curves) if early else curves.last("accuracy")
-        row[TITLES.get(method, method)] = mean_std(found, digits=2)
+        accuracies = _early(curves) if early else curves.last("accuracy")
+        row[TITLES.get(method, method)] = mean_std(accuracies, digits=2)
     return list(rows.values())
 
 
@@ -104,9 +99,8 @@ def draw(results: Results, path: Path) -> None:
     """The cosine; the accuracies on near pairs; those on far pairs."""
     figure = Figure((11, 3.6), layout="constrained")
     left, *others = figure.subplots(1, 3)
-    watched = _watched(results)
     for (kind, _, method), result in results.items():
-        if method == watched:
+        if method == _watched(results):
             mean, _ = mean_and_std(result.curves.test["cosine"])
             left.plot(result.curves.epochs, mean, color=COLOURS[kind], alpha=0.5)
     for kind, colour in COLOURS.items():
@@ -115,54 +109,35 @@ def draw(results: Results, path: Path) -> None:
     left.set(title="Cosine of the two gradients", xlabel="epoch")
     left.legend(frameon=False)
     for axis, kind in zip(others, COLOURS, strict=True):
-        for method in dict.fromkeys(m for _, _, m in results):
-            found = [
-                r.curves for (k, _, m), r in results.items() if (k, m) == (kind, method)
-            ]
-            if not found:
-                continue
-            mean, std = mean_and_std(
-                np.mean([c.test["accuracy"] for c in found], axis=0)
-            )
-            dash, title = DASHES.get(method, "-."), TITLES.get(method, method)
-            axis.plot(found[0].epochs, mean, dash, color=COLOURS[kind], label=title)
-            axis.fill_between(
-                found[0].epochs,
-                mean - std,
-                mean + std,
-                color=COLOURS[kind],
-                alpha=0.12,
-                lw=0,
-            )
-        axis.set(title=f"Test accuracy, {kind} pairs, %", xlabel="epoch")
-        axis.legend(frameon=False, loc="lower right")
-    for axis in (left, *others):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(color="0.92")
+        _draw_accuracies(axis, results, kind)
+    bare(left, *others)
     figure.savefig(path, dpi=110)
 
 
-def write(config: Any, results: Results, described: str, folder: Path) -> None:
-    """Writes the table, the numbers and the figure, and prints the table."""
-    rows, first = table(results), table(results, early=True)
-    lines = verdicts(config, verdict, results)
-    stem = folder / "class_pairs"
-    draw(results, stem.with_suffix(".png"))
-    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
-    parts = [
-        "# Near and far pairs of classes",
+def _draw_accuracies(axis: Any, results: Results, kind: str) -> None:
+    """A line per method: the mean over all pairs of the kind."""
+    for method in dict.fromkeys(m for _, _, m in results):
+        runs = [
+            r.curves for (k, _, m), r in results.items() if (k, m) == (kind, method)
+        ]
+        if not runs:
+            continue
+        accuracies = np.mean([curves.test["accuracy"] for curves in runs], axis=0)
+        style = {"color": COLOURS[kind], "label": TITLES.get(method, method)}
+        style["linestyle"] = DASHES.get(method, "-.")
+        over_seeds(axis, runs[0].epochs, accuracies, **style)
+    axis.set(title=f"Test accuracy, {kind} pairs, %", xlabel="epoch")
+    axis.legend(frameon=False, loc="lower right")
+
+
+def report(config: Any, results: Results, described: str) -> Report:
+    """Accuracies at the end and early on, the cosines, and the figure."""
+    about = (
         f"{'' if config.folder else ANALOGUE}{described}; {config.network}, "
-        f"{config.seeds} seeds, {config.epochs} epochs, mean ± standard "
-        f"deviation over seeds. Machine: {facts}.",
-        "![Cosines and accuracies](class_pairs.png)",
-        "Test accuracy of the main task at the end, in percent; Fréchet distance of "
-        "the classes; cosine of the two gradients, mean over training:",
-        table_markdown(rows),
-        "Its mean over the first fifth of training:",
-        table_markdown(first),
-        "\n".join(f"- {line}" for line in lines),
-    ]
-    write_text(stem.with_suffix(".md"), *parts)
+        f"{config.seeds} seeds, {config.epochs} epochs, mean ± standard deviation over "
+        "seeds. Test accuracy of the main task in percent; Fréchet distance of the "
+        "classes; cosine of the two gradients, mean over training."
+    )
     numbers = [
         {
             "kind": kind,
@@ -174,7 +149,17 @@ def write(config: Any, results: Results, described: str, folder: Path) -> None:
         }
         for (kind, pair, method), (distance, curves) in results.items()
     ]
-    write_json(stem.with_suffix(".json"), {"config": config, "results": numbers})
-    title = "Test accuracy of the main task, %"
-    tables = {f"{title}, first fifth of training": first, f"{title}, at the end": rows}
-    tell(config, tables, lines, folder)
+    return Report(
+        stem="class_pairs",
+        room="class_pairs",
+        script="class_pairs.py",
+        title="Near and far pairs of classes",
+        about=about,
+        tables={
+            "Accuracy of the main task at the end": table(results),
+            "Its mean over the first fifth of training": table(results, early=True),
+        },
+        numbers={"results": numbers},
+        figures={"": partial(draw, results)},
+        verdicts=partial(verdict, results),
+    )

@@ -164,11 +164,13 @@ def test_rules_that_want_the_batch_get_it(loop, problem, config, method):
     np.testing.assert_array_equal(state.model_state.now.shape, (2, 4, 3))
 
 
-def test_famo_is_given_the_losses_of_the_batch_before(loop, problem):
+def test_famo_is_given_the_losses_of_the_batch_before(experiments, problem):
+    from lab.optimizer import with_batches
+
     tx = optax.GradientTransformationExtraArgs(
         lambda params: (), lambda g, s, p=None, **extra: (extra["next_losses"](p), s)
     )
-    given, tx = loop.with_batches(problem, tx, 4)
+    given, tx = with_batches(problem, tx, 4)
     params, state = given.init(jax.random.key(0))
     for start in (0, 4):
         batch = problem.train[start : start + 4]
@@ -301,7 +303,7 @@ def test_frechet_by_hand(experiments):
 
 
 def test_a_pair_has_as_much_background(experiments):
-    from class_pairs.problem import Pair, select
+    from class_pairs.data import Pair, select
 
     labels = np.repeat(np.arange(5), 6).astype(np.int32)
     images = auxjax.data.Images(labels[:, None, None, None].astype(np.uint8), labels)
@@ -316,7 +318,8 @@ def test_a_pair_has_as_much_background(experiments):
 
 def test_neither_class_is_background(pairs, experiments):
     """Images of class B change nothing of the main task, those of A nothing of B's."""
-    from class_pairs.problem import Task, make_problem
+    from class_pairs.data import Task
+    from class_pairs.problem import make_problem
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, size=(12, 8, 8, 1), dtype=np.uint8)
@@ -344,7 +347,7 @@ def test_neither_class_is_background(pairs, experiments):
 
 @pytest.mark.parametrize("text", ["3", "3-3", "a-b", "1-2-3", ""])
 def test_a_wrong_pair_is_refused(experiments, text):
-    from class_pairs.problem import Pair
+    from class_pairs.data import Pair
 
     with pytest.raises(ValueError, match="a pair should"):
         Pair.parse(text)
