@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from auxjax import data
 from auxjax.run import Progress, reading
-from domains.data import block_means
+from lab.sources import block_means
 
 AttributeSource = Literal["celeba", "digits40"]
 

@@ -14,8 +14,7 @@ import optax
 
 from attributes.data import Split
 from auxjax.models import cnn, linear_head, resnet18
-from domains.network import init_heads
-from lab.problem import Problem, in_batches
+from lab.problem import Problem, in_batches, init_heads
 
 EVALUATED = 500  # images at once
 

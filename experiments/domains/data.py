@@ -12,7 +12,7 @@ import numpy as np
 from auxjax import data
 from auxjax.models import resize
 from auxjax.run import RunError, reading
-from lab.sources import NAMES, load
+from lab.sources import NAMES, block_means, load
 
 DomainSource = Literal["digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100"]
 ITSELF, SAME_CLASSES, SAME_LOOK, NEITHER = (
@@ -39,11 +39,21 @@ class Domains(NamedTuple):
     labels: np.ndarray  # [n, T] int32, 0 to 4
     domains: tuple[Domain, ...]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the domains, in order."""
+        return [domain.name for domain in self.domains]
+
     def only(self, chosen: Sequence[int]) -> Domains:
         """Some of them, in the order given."""
         at = list(chosen)
         domains = tuple(self.domains[i] for i in at)
         return Domains(self.images[:, at], self.labels[:, at], domains)
+
+
+def few(domains: Domains) -> Domains:
+    """Four of digits: two of either classes, in two looks."""
+    return domains.only((0, 1, 5, 6))
 
 
 def relation(a: Domain, b: Domain) -> str:
@@ -119,10 +129,10 @@ def cifar100_domains(data_dir: Path | None) -> tuple[Domains, Domains]:
     names = [name.replace("_", " ") for name in data.CIFAR100_COARSE_NAMES]
     domains = tuple(Domain(name, name, "") for name in names)
     random = np.random.default_rng(0)
-    found = []
+    halves = []
     with reading():
-        halves = data.cifar100(data_dir)
-    for images in halves:
+        both = data.cifar100(data_dir)
+    for images in both:
         parts = [(x.images, x.labels) for x in data.cifar100_domains(images)]
         counts = sorted({len(labels) for _, labels in parts})
         if len(counts) > 1:
@@ -130,8 +140,8 @@ def cifar100_domains(data_dir: Path | None) -> tuple[Domains, Domains]:
                 "CIFAR-100 should have as many images of each coarse class. "
                 f"Found {counts[0]} to {counts[-1]}."
             )
-        found.append(_side_by_side(parts, domains, random))
-    return found[0], found[1]
+        halves.append(_side_by_side(parts, domains, random))
+    return halves[0], halves[1]
 
 
 def _side_by_side(
@@ -145,26 +155,6 @@ def _side_by_side(
     images = np.stack([x[order] for (x, _), order in pairs], axis=1)
     labels = np.stack([y[order] for (_, y), order in pairs], axis=1)
     return Domains(images, labels.astype(np.int32), domains)
-
-
-def block_means(images: np.ndarray, shrink: int) -> np.ndarray:
-    """Blocks of `shrink` by `shrink` pixels as one, their mean; the rest is cut off.
-
-    Example:
-      >>> image = np.array([[0, 4, 9], [2, 2, 9]], np.uint8)[None, ..., None]
-      >>> block_means(image, 2).tolist()
-      [[[[2]]]]
-    """
-    count, height, width, channels = images.shape
-    rows, columns = height // shrink, width // shrink
-    if not rows or not columns:
-        raise RunError(
-            f"`shrink` should be at most {min(height, width)}, the side of the images. "
-            f"Found {shrink}."
-        )
-    whole = images[:, : rows * shrink, : columns * shrink]
-    blocks = whole.reshape(count, rows, shrink, columns, shrink, channels)
-    return np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)
 
 
 def load_domains(

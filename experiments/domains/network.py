@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from auxjax.models import Model, cnn, linear_head, vgg16
+from auxjax.models import cnn, linear_head, vgg16
+from lab.problem import init_heads
 
 CLASSES = 5
 
@@ -106,22 +107,13 @@ def shared(names: tuple[str, ...], trunk: Trunk, shape: tuple[int, ...]) -> Netw
         own = jax.tree.map(lambda x: x[:count], state)
         x = jnp.swapaxes(images, 0, 1)
         x, state = trunk.apply(params["trunk"], own, x, train)
-        found = {
+        logits = {
             name: head.apply(params["heads"][name], x[i])
             for i, name in enumerate(names[:count])
         }
-        return found, state
+        return logits, state
 
     return Network(init, logits)
-
-
-def init_heads(key: jax.Array, head: Model, features: int, names: Sequence[str]) -> Any:
-    """A head for each name; drawn together, for many small programs compile slowly."""
-    keys = jax.random.split(key, len(names))
-    found = jax.vmap(lambda key: head.init(key, jnp.zeros((1, features))))(keys)
-    return {
-        name: jax.tree.map(lambda x, i=i: x[i], found) for i, name in enumerate(names)
-    }
 
 
 def separate(names: tuple[str, ...], trunk: Trunk, shape: tuple[int, ...]) -> Network:
@@ -133,11 +125,11 @@ def separate(names: tuple[str, ...], trunk: Trunk, shape: tuple[int, ...]) -> Ne
 
     def logits(params, state, images, train):
         def single(params, state, images):
-            found, state = one.logits(params, state, images[:, None], train)
-            return found["own"], state
+            logits, state = one.logits(params, state, images[:, None], train)
+            return logits["own"], state
 
         x = jnp.swapaxes(images, 0, 1)
-        found, state = jax.vmap(single)(params, state, x)
-        return {name: found[i] for i, name in enumerate(names)}, state
+        logits, state = jax.vmap(single)(params, state, x)
+        return {name: logits[i] for i, name in enumerate(names)}, state
 
     return Network(init, logits)

@@ -15,43 +15,55 @@ from auxjax.data import random_crop_flip
 from domains.data import Domains
 from domains.network import CLASSES, make_trunk, separate, shared
 from lab.problem import Problem, accuracy, in_batches
+from lab.training import SINGLE
 
 EVALUATED = 100  # test images of each domain at once
 CIFAR_MEAN = (0.5071, 0.4867, 0.4408)
 CIFAR_STD = (0.2675, 0.2565, 0.2761)
 
 
-def make_problem(
-    config: Any, train: Domains, test: Domains, *, only_first: bool = False
+def make(
+    config: Any, train: Domains, test: Domains, method: str, primary: int | None = None
 ) -> Problem:
-    """Every domain a task, the first one the main task; one trunk for all.
+    """What a method is trained on; a network for each domain for `single`.
 
     Args:
-      config: `network`, `width`, `rate`, `source` and `travel`.
+      config: `network`, `width`, `learning_rate`, `source` and `weight_travel`.
       train: what there is to learn.
       test: the same domains.
-      only_first: evaluate the first domain alone.
+      method: a name out of `RULES`, or `single`.
+      primary: the domain that is the main task, and the only one evaluated; None: all
+        are.
     """
+    if method == SINGLE:
+        return make_singles(config, train, test)
+    if primary is None:
+        return make_problem(config, train, test)
+    order = [primary, *(i for i in range(len(train.names)) if i != primary)]
+    problem = make_problem(config, train.only(order), test.only(order))
+    return problem._replace(test=_on_device(test.only([primary])))
+
+
+def make_problem(config: Any, train: Domains, test: Domains) -> Problem:
+    """Every domain a task, the first one the main task; one trunk for all."""
     names, sample_losses, problem = _prepare(config, train, test, shared)
 
     def losses(*args):
-        found, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in found.items()}, state
+        each, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in each.items()}, state
 
-    if only_first:
-        problem = problem._replace(test=_on_device(test.only([0])))
     return problem._replace(
         tasks=names,
         losses=losses,
         sample_losses=sample_losses,
         classification=tuple(range(len(names))),
         first_losses=(math.log(CLASSES),) * len(names),
-        travel=config.travel,
+        travel=config.weight_travel,
     )
 
 
 def make_singles(config: Any, train: Domains, test: Domains) -> Problem:
-    """A network for each domain, what `single` trains.
+    """A network for each domain.
 
     They share nothing, and the optimizer takes each parameter by itself: to minimise
     the sum of their losses is to train each alone.
@@ -59,15 +71,15 @@ def make_singles(config: Any, train: Domains, test: Domains) -> Problem:
     names, sample_losses, problem = _prepare(config, train, test, separate)
 
     def losses(*args):
-        found, state = sample_losses(*args)
-        return {"sum": sum(jnp.mean(found[name]) for name in names)}, state
+        each, state = sample_losses(*args)
+        return {"sum": sum(jnp.mean(each[name]) for name in names)}, state
 
     return problem._replace(tasks=("sum",), losses=losses)
 
 
 def _prepare(config: Any, train: Domains, test: Domains, kind: Callable) -> Any:
     """The names, the losses sample by sample, and what else both problems share."""
-    names = tuple(domain.name for domain in train.domains)
+    names = tuple(train.names)
     trunk = make_trunk(config.network, config.width)
     network = kind(names, trunk, train.images.shape[2:])
     photographs = config.source == "cifar100"
@@ -77,23 +89,24 @@ def _prepare(config: Any, train: Domains, test: Domains, kind: Callable) -> Any:
         if photographs:
             flat = images.reshape(-1, *images.shape[2:])
             images = random_crop_flip(key, flat).reshape(images.shape)
-        found, state = network.logits(params, state, scaled(images, photographs), True)
+        images = scaled(images, photographs)
+        logits, state = network.logits(params, state, images, True)
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         return {
-            name: cross_entropy(found[name], labels[:, i])
+            name: cross_entropy(logits[name], labels[:, i])
             for i, name in enumerate(names)
         }, state
 
     def evaluate(params, state, test):
-        found = in_batches(
+        logits = in_batches(
             lambda x: network.logits(params, state, scaled(x, photographs), False)[0],
             test["images"],
             min(EVALUATED, len(test["images"])),
         )
         each = {
-            name: accuracy(found[name], test["labels"][:, i])
+            name: accuracy(logits[name], test["labels"][:, i])
             for i, name in enumerate(names)
-            if name in found
+            if name in logits
         }
         return {"accuracy": jnp.mean(jnp.stack([*each.values()])), **each}
 
@@ -104,7 +117,7 @@ def _prepare(config: Any, train: Domains, test: Domains, kind: Callable) -> Any:
         evaluate=evaluate,
         train=_on_device(train),
         test=_on_device(test),
-        optimizer=functools.partial(optimizer, config.rate),
+        optimizer=functools.partial(optimizer, config.learning_rate),
     )
     return names, sample_losses, problem
 

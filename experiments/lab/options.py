@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 MAY_DIFFER = "may_differ"
+ALSO_CALLED = {"--auxiliary": "--aux"}  # an option's other name -> its name
 
 
 def free(default: Any) -> Any:
@@ -95,7 +96,8 @@ def unless_said(
       {'source': 'digits'}
     """
     words = sys.argv[1:] if args is None else args
-    said = {word.partition("=")[0].replace("_", "-") for word in words}
+    options = (word.partition("=")[0].replace("_", "-") for word in words)
+    said = {ALSO_CALLED.get(option, option) for option in options}
     return {
         name: value
         for name, value in choices.items()
@@ -126,7 +128,7 @@ def command(script: str, config: Any) -> str:
       'python experiments/dense.py --seeds 5 --no-augment'
     """
     words = ["python", f"experiments/{script}"]
-    defaults = {field.name: field.default for field in dataclasses.fields(config)}
+    defaults = settings(type(config)())
     for name, value in settings(config).items():
         option = name.replace("_", "-")
         if value == defaults[name]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from auxjax.models import Model
 
 
 class Problem(NamedTuple):
@@ -92,3 +94,12 @@ def in_batches(
     return jax.tree.map(
         lambda x: x.reshape(pieces * batch_size, *x.shape[2:])[:count], found
     )
+
+
+def init_heads(key: jax.Array, head: Model, features: int, names: Sequence[str]) -> Any:
+    """A head for each name; drawn together, for many small programs compile slowly."""
+    keys = jax.random.split(key, len(names))
+    heads = jax.vmap(lambda key: head.init(key, jnp.zeros((1, features))))(keys)
+    return {
+        name: jax.tree.map(lambda x, i=i: x[i], heads) for i, name in enumerate(names)
+    }

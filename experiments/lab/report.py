@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ def _paragraphs(
 def _caption(report: Report, picture: Path) -> str:
     name = picture.stem.removeprefix(report.stem).replace("_", " ").strip()
     return name or report.title
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A table's cell; a dash where there is none.
+
+    Example:
+      >>> number(0.123), number(float("nan"))
+      ('0.12', '–')
+    """
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
 def write_text(path: Path, *parts: str) -> None:
