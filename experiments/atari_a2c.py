@@ -3,13 +3,13 @@
     python experiments/atari_a2c.py
 
 trains on Breakout-MinAtar without auxiliary tasks and with five of them by OL-AUX-5,
-and leaves `runs/Breakout-MinAtar-none-olaux/`: the comparison (`results.json`,
+and leaves `runs/Breakout-MinAtar-single-olaux/`: the comparison (`results.json`,
 `learning_curve.png`, `weights.png`), and a folder per method with `config.json`,
 `metrics.jsonl` and `checkpoint/`. More methods give the paper's Figures 3 to 6:
 
-    python experiments/atari_a2c.py --methods none balance cosine olaux --seeds 5
-    python experiments/atari_a2c.py --methods olaux --single-tasks --seeds 5
-    python experiments/atari_a2c.py --methods olaux olaux1 olaux-ablation --seeds 5
+    python experiments/atari_a2c.py --method single log_loss gcs olaux --seeds 5
+    python experiments/atari_a2c.py --method olaux --single-tasks --seeds 5
+    python experiments/atari_a2c.py --method olaux olaux1 olaux-ablation --seeds 5
     python experiments/atari_a2c.py --env ALE/Pong-v5 --frames 4000000
 
 Source: Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*,
@@ -20,77 +20,63 @@ NeurIPS 2019, sections 5.3 to 5.6. MinAtar is an analogue of the paper's Atari g
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated
 
-from lab.start import needs, quick_compilation
+from lab.start import needs
 
 with needs("rl", "plots"):
-    import tyro
+    from tyro.conf import arg
 
-    from a2c import report
-    from a2c import run as runs
-    from auxjax.rl import A2CConfig
-    from auxjax.run import parse, plain_errors, use_compilation_cache
+    from a2c import report, run
+    from auxjax.rl import METHOD_ALIASES, METHODS, A2CConfig
+    from lab import main as script
     from lab.folders import choose_folder
-    from lab.options import unless_said
+    from lab.options import Options, free
+    from lab.spelling import in_todays_words
 
-Method = Literal["none", "balance", "cosine", "olaux", "olaux1", "olaux-ablation"]
+Methods = Annotated[tuple[str, ...], arg(metavar=f"{{{','.join(METHODS)}}} ...")]
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(A2CConfig):
+class Config(Options, A2CConfig):
     """A2C with auxiliary tasks, one or several methods.
 
     Attributes:
-      methods: the methods to run, one after another.
+      method: the methods to run, one after another. `equal` sums all gradients,
+        `log_loss` those of the auxiliary losses' logarithms, as do the rest: `gcs` with
+        a gate, `olaux` and its kin with weights that learn. `none`, `balance` and
+        `cosine` are called `single`, `log_loss` and `gcs`.
       seeds: how many seeds; all of a method's run together where the game allows it.
       first_seed: the first seed.
-      single_tasks: also run `balance` with each task of `--aux` alone (Figure 4).
+      single_tasks: also run `log_loss` with each task of `--aux` alone (Figure 4).
       score: the return to be reached in the table; by default, half of the best (twice
         the best where that is negative).
-      out: the folder that runs are put in.
-      name: the run's folder in it; by default made of game and methods.
       frames: frames of the game to train for.
       clip_at_zero: keep OL-AUX's weights at or above 0, as its authors' code does and
         their paper does not: below 0 a loss without an upper bound grows without end.
-      resume: go on with the run that is there.
       chunk: updates between two lines of metrics.
       checkpoint_every: chunks between two checkpoints.
-      smoke: a few seconds on tiny networks, to see that everything works.
-      quiet: show no progress.
     """
 
-    method: tyro.conf.Suppress[str] = "olaux"
-    methods: tuple[Method, ...] = ("none", "olaux")
+    method: Methods = ("single", "olaux")
     seeds: int = 1
     first_seed: int = 0
-    single_tasks: bool = False
-    score: float | None = None
-    out: Path = Path("runs")
-    name: str | None = None
-    frames: int = 500_000
+    single_tasks: bool = free(False)
+    score: float | None = free(None)
+    frames: int = free(500_000)
     clip_at_zero: bool = True
-    resume: bool = False
     chunk: int = 10
-    checkpoint_every: int = 20
-    smoke: bool = False
-    quiet: bool = False
+    checkpoint_every: int = free(20)
 
     def __post_init__(self):
-        """Checks what the command line said."""
-        super().__post_init__()
-        for field in ("seeds", "chunk", "checkpoint_every"):
-            if getattr(self, field) < 1:
-                raise ValueError(
-                    f"`{field}` should be at least 1. Found {getattr(self, field)}."
-                )
-        if not self.methods:
-            raise ValueError("`methods` should name at least one. Found none.")
-        if len(set(self.methods)) < len(self.methods):
-            raise ValueError(
-                f"`methods` should name each once. Found {' '.join(self.methods)}."
-            )
+        """Checks what the command line said; an agent's settings check themselves."""
+        Options.__post_init__(self)
+        names = tuple(METHOD_ALIASES.get(name, name) for name in self.method)
+        object.__setattr__(self, "method", names)
+        self.each_once("method")
+        self.at_least_one("seeds", "chunk", "checkpoint_every")
+        run.variants(self)
 
 
 SMOKE = {
@@ -101,29 +87,30 @@ SMOKE = {
     "hidden": 16,
     "chunk": 5,
 }
-SMOKE_CHOICES = {"methods": ("olaux",), "aux": ("inverse", "autoencoder")}
+SMOKE_CHOICES = {"method": ("olaux",), "aux": ("inverse", "autoencoder")}
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Runs every variant, then compares them."""
-    with plain_errors():
-        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
-        if config.smoke:
-            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
-        use_compilation_cache()
-        with quick_compilation(config.smoke):
-            run(config)
+    words = in_todays_words(
+        args, {"--methods": "--method"}, {"--method": METHOD_ALIASES}
+    )
+    script.start(
+        *(Config, compare, words),
+        description=__doc__,
+        smoke=SMOKE,
+        choices=SMOKE_CHOICES,
+    )
 
 
-def run(config: Config) -> None:
+def compare(config: Config) -> None:
     """Every variant in a folder of its own, unless there is only one."""
-    variants = runs.variants(config)
-    runs.check(variants)
-    folder = choose_folder(config, runs.default_name(config))
+    agents = run.make_agents(config)
+    folder = choose_folder(config, run.default_name(config))
     curves = {}
-    for label, agent_config in variants.items():
-        path = folder / label if len(variants) > 1 else folder
-        curves[label] = runs.run_variant(config, agent_config, path, label)
+    for label, variant in agents.items():
+        path = folder / label if len(agents) > 1 else folder
+        curves[label] = run.run_variant(config, variant, path, label)
     report.compare(config, curves, folder)
 
 

@@ -19,9 +19,10 @@ from auxjax.run import (
     short_number,
     write_json,
 )
+from lab.folders import publish
 from lab.report import tell
 
-FAMILY = ("balance", "olaux", "olaux1", "olaux-ablation")
+FAMILY = ("log_loss", "olaux", "olaux1", "olaux-ablation")
 """The methods of Figure 6."""
 
 FINAL = 0.1
@@ -45,7 +46,7 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
     write_json(folder / "results.json", results)
 
     styles = line_styles(list(curves))
-    methods = {k: v for k, v in smooth.items() if k in config.methods}
+    methods = {k: v for k, v in smooth.items() if k in config.method}
     plot_learning_curves(
         methods, folder / "learning_curve.png", title=title, styles=styles
     )
@@ -66,16 +67,20 @@ def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
             styles=styles,
         )
     _plot_weights(config, curves, folder, title)
+    where = str(folder)
+    if config.publish:
+        files = [folder / "results.json", *sorted(folder.glob("*.png"))]
+        where += f" and {publish(files, '', 'a2c', f'{folder.name}_')}"
     print_table(rows, title, missing="not reached")
     if weights:
         print_table(weights, "Final weights", missing="-")
-    tell(config, {}, [], folder)
+    tell(config, {}, [], where)
 
 
 def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: str):
     """The auxiliary weights over time of every method that has some."""
-    shown = {k: c for k, c in curves.items() if k in config.methods and k != "none"}
-    moving = {k: c for k, c in shown.items() if k != "balance"}
+    shown = {k: c for k, c in curves.items() if k in config.method and k != "single"}
+    moving = {k: c for k, c in shown.items() if k not in ("equal", "log_loss")}
     panels = {
         label: {
             task: (c.frames, _legible(label, c.weights[:, :, 1 + i]))
@@ -99,7 +104,7 @@ def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: s
 
 def _legible(label: str, weights: np.ndarray) -> np.ndarray:
     """A gate is open or shut: its mean over some chunks says how often it is open."""
-    return smoothed(weights) if label == "cosine" else weights
+    return smoothed(weights) if label == "gcs" else weights
 
 
 def table(config: Any, curves: dict[str, Curves], smooth: dict) -> list[dict[str, Any]]:

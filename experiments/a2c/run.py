@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from auxjax.envs import make
 from auxjax.rl import A2CConfig, Agent, make_agent, scan_updates
 from auxjax.run import (
     RunError,
@@ -19,12 +20,10 @@ from auxjax.run import (
     last_checkpoint,
     open_run,
     read_metrics,
+    reading,
     run_chunks,
 )
-
-MAY_DIFFER = ("frames", "resume", "quiet", "out", "name", "methods", "single_tasks",
-              "score", "checkpoint_every")  # fmt: skip
-"""What a resumed run may change."""
+from lab.options import may_differ
 
 
 class Curves(NamedTuple):
@@ -38,59 +37,72 @@ class Curves(NamedTuple):
     speed: float  # frames/s of training over all seeds, compilation left out
 
 
+class Variant(NamedTuple):
+    """One of the runs to make."""
+
+    settings: Any  # the script's configuration with this one's method and tasks
+    tasks: tuple[str, ...]
+    agent: Agent
+
+
 def variants(config: Any) -> dict[str, A2CConfig]:
-    """The runs to make, by label."""
+    """What the library is told of each run, by label."""
     names = [field.name for field in dataclasses.fields(A2CConfig)]
-    base = A2CConfig(**{name: getattr(config, name) for name in names})
-    found = {m: dataclasses.replace(base, method=m) for m in config.methods}
+    shared = {name: getattr(config, name) for name in names}
+    told = {m: A2CConfig(**shared | {"method": m}) for m in config.method}
     if config.single_tasks:
-        for task in config.aux:
-            only = dataclasses.replace(base, method="balance", aux=(task,))
-            found[f"only {task}"] = only
-    return found
+        of_all = A2CConfig(**shared | {"method": "log_loss"})
+        for task in of_all.aux or ():
+            told[f"only {task}"] = dataclasses.replace(of_all, aux=(task,))
+    return told
 
 
-def check(found: dict[str, A2CConfig]) -> None:
-    """Fails now, not after hours of the variants before, where one cannot be made.
+def make_agents(config: Any) -> dict[str, Variant]:
+    """Every run's agent, in the same worlds; fails now and not after the runs before.
 
     Raises:
       RunError: an unknown game, a task that it cannot have, or an absent package.
     """
-    for label, agent_config in found.items():
+    with reading():
+        env = make(config.env, config.num_envs)
+    agents = {}
+    for label, told in variants(config).items():
+        settings = dataclasses.replace(config, method=(told.method,), aux=told.aux)
         try:
-            make_agent(agent_config)
-        except (ValueError, ImportError) as error:
-            raise RunError(f"{label} on {agent_config.env}: {error}") from error
+            agents[label] = Variant(settings, told.tasks, make_agent(told, env=env))
+        except ValueError as error:
+            raise RunError(f"{label} on {config.env}: {error}") from error
+    return agents
 
 
 def default_name(config: Any) -> str:
     """Of the run's folder: game and methods."""
-    name = f"{config.env.replace('/', '-')}-{'-'.join(config.methods)}"
+    name = f"{config.env.replace('/', '-')}-{'-'.join(config.method)}"
     return name + "-single-tasks" * config.single_tasks
 
 
-def run_variant(config: Any, agent_config: A2CConfig, folder: Path, label: str):
-    """Trains one variant, all its seeds, and returns its `Curves`."""
-    agent = make_agent(agent_config)
+def run_variant(config: Any, variant: Variant, folder: Path, label: str) -> Curves:
+    """Trains one variant, all its seeds, and returns its curves."""
     seeds = range(config.first_seed, config.first_seed + config.seeds)
-    if config.seeds == 1 or agent.env.vmappable:
+    if config.seeds == 1 or variant.agent.env.vmappable:
         groups = {folder: tuple(seeds)}
     else:  # an emulator lives outside of JAX: one seed after another
         groups = {folder / f"seed{seed}": (seed,) for seed in seeds}
-    found = []
-    for path, group in groups.items():
-        settings = dataclasses.replace(config, **dataclasses.asdict(agent_config))
-        found.append(_run_group(settings, agent, path, group, label))
-    return _join(found)
+    return _join(
+        [_run_group(variant, path, group, label) for path, group in groups.items()]
+    )
 
 
-def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: str):
+def _run_group(
+    variant: Variant, path: Path, seeds: tuple[int, ...], label: str
+) -> Curves:
     """Trains some seeds of one variant together, in one folder."""
-    run = open_run(path, config, resume=config.resume, may_differ=MAY_DIFFER)
+    config, tasks, agent = variant
+    run = open_run(path, config, resume=config.resume, may_differ=may_differ(config))
     frames = agent.frames_per_update
     num_chunks = -(-agent.num_updates // config.chunk)
     if _is_done(run, agent, num_chunks * config.chunk * frames):
-        return read_curves(run, config.tasks, float("nan"))
+        return read_curves(run, tasks, float("nan"))
     state = start(agent, seeds)
     if not config.quiet:
         print(f"{label}: compiling …", file=sys.stderr)
@@ -106,14 +118,14 @@ def _run_group(config, agent: Agent, path: Path, seeds: tuple[int, ...], label: 
         report=lambda metrics, _: ([row := _row(metrics, frames)], _text(row)),
         checkpoint_every=config.checkpoint_every,
         check=lambda metrics: first_non_finite(
-            metrics.losses, metrics.updates[0].astype(int) * frames, config.tasks
+            metrics.losses, metrics.updates[0].astype(int) * frames, tasks
         ),
         description=label,
         unit="frames",
         quiet=config.quiet,
     )
     speed = timer.calls * config.chunk * frames * len(seeds) / max(timer.seconds, 1e-9)
-    return read_curves(run, config.tasks, speed if timer.calls else float("nan"))
+    return read_curves(run, tasks, speed if timer.calls else float("nan"))
 
 
 def _is_done(run: RunFolder, agent: Agent, total: int) -> bool:

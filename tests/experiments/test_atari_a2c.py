@@ -24,7 +24,7 @@ TINY = [
     *("--env", "Probe-Action", "--aux", "inverse", "--num-envs", "2"),
     *("--rollout-length", "1", "--frames", "60", "--chunk", "5", "--horizon", "2"),
     *("--features", "8", "--hidden", "8", "--checkpoint-every", "2", "--quiet"),
-    *("--methods", "olaux", "--no-clip-at-zero"),
+    *("--no-clip-at-zero", "--method", "olaux"),
 ]
 
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
@@ -94,22 +94,22 @@ def whole(main, tmp_path_factory):
 
 def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     """By default a baseline beside OL-AUX, which a small run leaves out."""
-    assert scripts["main"].Config().methods == ("none", "olaux")
+    assert scripts["main"].Config().method == ("single", "olaux")
     words = ["--smoke", "--env", "Probe-Image", "--aux", "flow"]
-    words += ["--methods", "none", "olaux"]
+    words += ["--method", "single", "olaux"]
     main([*words, "--out", str(tmp_path)])
     said = capsys.readouterr()
     (folder,) = tmp_path.iterdir()
-    assert folder.name == "Probe-Image-none-olaux-smoke"
+    assert folder.name == "Probe-Image-single-olaux-smoke"
     figures = {"learning_curve.png", "weights.png"}
-    assert names_in(folder) == figures | {"results.json", "none", "olaux"}
+    assert names_in(folder) == figures | {"results.json", "single", "olaux"}
     for name in figures:
         assert_figure(folder / name)
     run = folder / "olaux"
     assert names_in(run) == {"config.json", "metrics.jsonl", "checkpoint"}
     config = json.loads((run / "config.json").read_text())
     assert (config["env"], config["method"], config["aux"]) == (
-        *("Probe-Image", "olaux"),
+        *("Probe-Image", ["olaux"]),
         ["flow"],
     )
     rows = read_metrics(run / "metrics.jsonl")
@@ -128,7 +128,7 @@ def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     assert "Probe-Image, 2k frames, 1 seed" in said.out
     assert said.out.splitlines()[-1] == f"Written to {folder}"
     found = json.loads((folder / "results.json").read_text())["rows"]
-    assert [row["method"] for row in found] == ["none", "olaux"]
+    assert [row["method"] for row in found] == ["single", "olaux"]
     assert all(float(row["final return"]) > 0 for row in found)
 
 
@@ -140,9 +140,9 @@ def test_the_figure_shows_baseline_and_olaux_by_name(scripts, monkeypatch, tmp_p
 
     monkeypatch.setattr(scripts["report"], "plot_learning_curves", note)
     config = scripts["main"].Config(env="Probe-Image")
-    curves = {m: curves_of(scripts, np.ones((1, 5))) for m in config.methods}
+    curves = {m: curves_of(scripts, np.ones((1, 5))) for m in config.method}
     scripts["report"].compare(config, curves, tmp_path)
-    assert drawn == {"learning_curve.png": ["none", "olaux"]}
+    assert drawn == {"learning_curve.png": ["single", "olaux"]}
 
 
 def test_weights_stay_at_or_above_zero_by_default(scripts):
@@ -153,12 +153,12 @@ def test_weights_stay_at_or_above_zero_by_default(scripts):
 
 
 def test_methods_side_by_side(main, whole, tmp_path, capsys):
-    methods = ["none", "olaux", "olaux1"]
+    methods = ["single", "olaux", "olaux1"]
     args = [*TINY, "--out", str(tmp_path), "--seeds", "2", "--single-tasks"]
-    main([*args, "--methods", *methods])
+    main([*args, "--method", *methods])
     said = capsys.readouterr().out
     (folder,) = tmp_path.iterdir()
-    assert folder.name == "Probe-Action-none-olaux-olaux1-single-tasks"
+    assert folder.name == "Probe-Action-single-olaux-olaux1-single-tasks"
     figures = ["ablation", "learning_curve", "single_tasks", "weights"]
     for name in figures:
         assert_figure(folder / f"{name}.png")
@@ -188,7 +188,70 @@ def test_methods_side_by_side(main, whole, tmp_path, capsys):
             np.testing.assert_allclose(row[name][0], alone[name][0], rtol=1e-4)
     assert pair[-1]["losses"][0] != pair[-1]["losses"][1]
     config = json.loads((folder / "only inverse" / "config.json").read_text())
-    assert (config["method"], config["aux"]) == ("balance", ["inverse"])
+    assert (config["method"], config["aux"]) == (["log_loss"], ["inverse"])
+
+
+def test_the_words_of_older_commands(main, whole, tmp_path, capsys):
+    words = [word.replace("--method", "--methods") for word in TINY]
+    main([*words, "none", "balance", "cosine", "--out", str(tmp_path), "--name", "run"])
+    said = capsys.readouterr().err.splitlines()
+    assert said[:4] == [
+        "`--methods` is called `--method`.",
+        "`none` is called `single`.",
+        "`balance` is called `log_loss`.",
+        "`cosine` is called `gcs`.",
+    ]
+    folders = {"olaux", "single", "log_loss", "gcs"}
+    assert folders < names_in(tmp_path / "run")
+    found = [folder / "metrics.jsonl" for folder in (tmp_path / "run" / "olaux", whole)]
+    assert found[0].read_bytes() == found[1].read_bytes()
+
+
+def test_several_runs_in_one_table(main, scripts, whole, tmp_path, capsys):
+    args = [*TINY, "single", "--out", str(tmp_path), "--name", "run", "--frames", "30"]
+    main(args)
+    summarise = load_script("summarise_a2c").main
+    summarise([str(tmp_path / "run"), "--out", str(tmp_path / "summary")])
+    found = {"a2c.md", "learning_curves.png", "weights.png"}
+    assert names_in(tmp_path / "summary") == found
+    rows = (tmp_path / "summary" / "a2c.md").read_text().splitlines()[2:]
+    cells = [[cell.strip() for cell in row.split("|")[1:5]] for row in rows]
+    assert cells == [
+        ["Probe-Action", "30", "1", method] for method in ("single", "olaux")
+    ]
+    code, said = refused(summarise, capsys, tmp_path)
+    assert code == 2
+    assert "should hold one game's runs, a subfolder per method. Found no runs" in said
+
+
+def test_each_agent_is_built_once_and_all_play_in_the_same_worlds(
+    main, scripts, monkeypatch, tmp_path
+):
+    built, worlds = [], []
+    make_agent, make = scripts["run"].make_agent, scripts["run"].make
+
+    def note_agent(config, **options):
+        built.append(config.method)
+        return make_agent(config, **options)
+
+    def note_worlds(*args):
+        worlds.append(args)
+        return make(*args)
+
+    monkeypatch.setattr(scripts["run"], "make_agent", note_agent)
+    monkeypatch.setattr(scripts["run"], "make", note_worlds)
+    words = [*TINY, "single", "--frames", "10", "--chunk", "1"]
+    main([*words, "--out", str(tmp_path)])
+    assert built == ["olaux", "single"]
+    assert worlds == [("Probe-Action", 2)]
+
+
+def test_what_may_change_on_resume_is_said_beside_the_field(scripts):
+    from lab.options import may_differ
+
+    free = set(may_differ(scripts["main"].Config()))
+    assert {"frames", "single_tasks", "score", "checkpoint_every", "out"} < free
+    assert not {"method", "aux", "seeds", "learning_rate", "chunk"} & free
 
 
 def test_killed_then_resumed(main, whole, tmp_path):
@@ -276,9 +339,9 @@ def test_another_configuration(main, whole, capsys):
 
 def test_the_default_name(scripts):
     Config, name = scripts["main"].Config, scripts["run"].default_name
-    config = Config(env="ALE/Pong-v5", methods=("none", "olaux"))
-    assert name(config) == "ALE-Pong-v5-none-olaux"
-    assert name(Config(single_tasks=True)).endswith("-none-olaux-single-tasks")
+    config = Config(env="ALE/Pong-v5", method=("single", "olaux"))
+    assert name(config) == "ALE-Pong-v5-single-olaux"
+    assert name(Config(single_tasks=True)).endswith("-single-olaux-single-tasks")
 
 
 def test_a_folder_that_cannot_be_made(main, tmp_path, capsys):
@@ -291,19 +354,18 @@ def test_a_folder_that_cannot_be_made(main, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--methods", "olaux5"], "invalid choice 'olaux5'"),
+        (["--method", "olaux5"], "`method` should be one of single, equal, log_loss"),
         (["--env", "Pong"], "should be one of Breakout-MinAtar"),
         (["--env", "Breakout-Minatar"], "Did you mean 'Breakout-MinAtar'?"),
         (["--aux", "depth"], "`aux` should hold names of forward"),
         (["--aux", "flow"], "olaux on Probe-Action: The auxiliary task `flow` needs"),
-        (["--methods", "none", "none"], "`methods` should name each once"),
-        (["--methods"], "`methods` should name at least one"),
+        (["--method", "none", "single"], "`method` should name at least one, and each"),
+        (["--method"], "`method` should name at least one, and each once. Found none"),
         (["--rollout-length", "0"], "`rollout_length` should be at least 1. Found 0."),
         (["--seeds", "0"], "`seeds` should be at least 1. Found 0."),
         (["--chunk", "0"], "`chunk` should be at least 1. Found 0."),
         (["--frames", "many"], "invalid literal for int() with base 10: 'many'"),
         (["--lerning-rate", "1"], "--learning-rate"),
-        (["--method", "none"], "Unrecognized options"),
         (["--smoke"], "`--frames --num-envs --rollout-length"),
     ],
     ids=lambda x: "-".join(x) if isinstance(x, list) else "",
@@ -316,7 +378,7 @@ def test_a_wrong_command(main, tmp_path, capsys, args, message):
 
 
 def test_every_variant_is_checked_before_the_first_one_runs(main, tmp_path, capsys):
-    args = [*TINY, "--out", tmp_path, "--methods", "none", "olaux", "--aux", "flow"]
+    args = [*TINY, "--out", tmp_path, "--method", "single", "olaux", "--aux", "flow"]
     code, said = refused(main, capsys, *args)
     assert (code, "olaux on Probe-Action" in said) == (2, True)
     assert not any(tmp_path.iterdir())
@@ -367,19 +429,19 @@ def test_the_table(scripts, tmp_path, capsys):
     weights = np.ones((2, 20, 2))
     weights[:, -2:, 1] = [[0.2, 0.4], [0.6, 0.8]]
     curves = {
-        "none": curves_of(scripts, [rising * 0.1, rising * 0.1]),
+        "single": curves_of(scripts, [rising * 0.1, rising * 0.1]),
         "olaux": curves_of(scripts, [rising, rising + 2], weights),
     }
-    config = Config(env="Probe-Image", methods=("none", "olaux"), seeds=2)
+    config = Config(env="Probe-Image", method=("single", "olaux"), seeds=2)
     report.compare(config, curves, tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     finals = results["final returns"]
-    np.testing.assert_allclose(finals["none"], [1.95, 1.95])
+    np.testing.assert_allclose(finals["single"], [1.95, 1.95])
     np.testing.assert_allclose(finals["olaux"], [19.5, 21.5])
     # Half of 20.5 is 10.2; the mean over ten chunks is there at chunk 14.
     assert results["rows"] == [
         {
-            "method": "none",
+            "method": "single",
             "final return": "2.0 ± 0.0",
             "frames to return 10.2": None,
             "frames/s": "1.23k",
@@ -417,7 +479,7 @@ def test_no_episode_ended(scripts, tmp_path, capsys):
 def test_atari_runs_its_seeds_one_after_another(main, tmp_path, capsys):
     args = ["--env", "ALE/Pong-v5", "--num-envs", "2", "--seeds", "2"]
     args += ["--frames", "2000", "--rollout-length", "5", "--features", "16"]
-    args += ["--methods", "none", "--out", str(tmp_path), "--name", "run"]
+    args += ["--method", "single", "--out", str(tmp_path), "--name", "run"]
     main(args)
     folder = tmp_path / "run"
     assert {"seed0", "seed1", "learning_curve.png"} <= names_in(folder)

@@ -317,7 +317,7 @@ def test_ctrl_c_while_it_imports(start):
 )
 def test_ctrl_c_leaves_no_traceback(tmp_path, sign, said):
     words = [
-        *("--env", "Probe-Action", "--aux", "inverse", "--methods", "olaux"),
+        *("--env", "Probe-Action", "--aux", "inverse", "--method", "olaux"),
         *("--num-envs", "2", "--rollout-length", "1", "--frames", "6000"),
         *("--chunk", "1", "--features", "8", "--hidden", "8", "--out", str(tmp_path)),
     ]
