@@ -23,6 +23,20 @@ class Split(NamedTuple):
     test: data.Attributes
 
 
+SMOKE_IMAGES, SMOKE_ATTRIBUTES = 64, 3
+
+
+def few(split: Split) -> Split:
+    """Some images of each part, and every so many attributes."""
+    step = max(len(split.train.names) // SMOKE_ATTRIBUTES, 1)
+
+    def cut(part):
+        answers = part.attributes[:SMOKE_IMAGES, ::step]
+        return data.Attributes(part.images[:SMOKE_IMAGES], answers, part.names[::step])
+
+    return Split(*map(cut, split))
+
+
 def load_attributes(
     source: AttributeSource,
     data_dir: Path | None,
@@ -43,8 +57,8 @@ def load_attributes(
         described = f"CelebA, {size}x{size}"
     else:
         with reading():
-            found = data.mnist_5000()
-        whole = digits40(*found)
+            digits = data.mnist_5000()
+        whole = digits40(*digits)
         split = Split(
             *(part._replace(images=block_means(part.images, shrink)) for part in whole)
         )
@@ -71,16 +85,16 @@ def digits40(train: data.Images, test: data.Images, seed: int = 0) -> Split:
         data.Images(train.images[order[:cut]], train.labels[order[:cut]]),
         test,
     ]
-    found = [facts(part.images[..., 0], part.labels) for part in parts]
-    names = tuple(found[0])
+    known = [facts(part.images[..., 0], part.labels) for part in parts]
+    names = tuple(known[0])
 
     def answers(values):
-        return np.stack([_answer(values[n], found[0][n]) for n in names], axis=1)
+        return np.stack([_answer(values[n], known[0][n]) for n in names], axis=1)
 
     return Split(
         *(
             data.Attributes(part.images, answers(values), names)
-            for part, values in zip(parts, found, strict=True)
+            for part, values in zip(parts, known, strict=True)
         )
     )
 

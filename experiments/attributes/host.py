@@ -66,8 +66,8 @@ class HostAdvance:
                 stack.enter_context(prefetch(batches(data, size, seed=s, epoch=epoch)))
                 for s in ((seed,) if self._second == "same" else (seed, seed + 1))
             )
-            for found in zip(*both, strict=True):
-                yield found[0], found[-1]
+            for pair in zip(*both, strict=True):
+                yield pair[0], pair[-1]
 
     def _evaluate(self, state: TrainState) -> dict[str, Any]:
         """The metrics of the pieces of each set, weighted by their sizes."""
@@ -78,8 +78,8 @@ class HostAdvance:
             with prefetch(pieces) as ready:
                 for piece in ready:
                     share = len(jax.tree.leaves(piece)[0]) / count
-                    found = self._piece(state.params, state.model_state, {kind: piece})
-                    for name, value in found.items():
+                    seen = self._piece(state.params, state.model_state, {kind: piece})
+                    for name, value in seen.items():
                         metrics[name] = metrics.get(name, 0.0) + share * value
         return metrics
 

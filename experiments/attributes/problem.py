@@ -24,7 +24,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
 
     Args:
       config: `network`, `width`, `dropout`, `weight_decay`, `learning_rate`, `epochs`,
-        `loader` and `travel`.
+        `loader` and `weight_travel`.
       split: the images; they stay on the host with `loader` "host".
       primary: the attribute that is the main task, and the only one evaluated; None:
         all are.
@@ -51,29 +51,29 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
         return {name: head.apply(heads[name], x)[:, 0] for name in names}, state
 
     def sample_losses(params, state, batch, key):
-        found, state = logits(params, state, batch["images"], key)
+        each, state = logits(params, state, batch["images"], key)
         answers = batch["attributes"].astype(jnp.float32)
         cross_entropy = optax.sigmoid_binary_cross_entropy
         return {
-            name: cross_entropy(found[name], answers[:, i])
+            name: cross_entropy(each[name], answers[:, i])
             for i, name in zip(order, names, strict=True)
         }, state
 
     def losses(*args):
-        found, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in found.items()}, state
+        each, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in each.items()}, state
 
     def evaluate(params, state, sets):
         """The sets may come one by one, and in pieces."""
         metrics = {}
         for kind, part in sets.items():
-            found = in_batches(
+            said = in_batches(
                 lambda images: logits(params, state, images)[0],
                 part["images"],
                 min(EVALUATED, len(part["images"])),
             )
             each = {
-                f"{kind} {name}": _accuracy(found[name], part["attributes"][:, i])
+                f"{kind} {name}": _accuracy(said[name], part["attributes"][:, i])
                 for i, name in zip(order, counted, strict=False)
             }
             mean = "accuracy" if kind == "test" else kind
@@ -98,7 +98,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
         optimizer=functools.partial(optimizer, config),
         classification=tuple(range(len(names))),
         first_losses=(math.log(2),) * len(names),
-        travel=config.travel,
+        travel=config.weight_travel,
     )
 
 
@@ -144,10 +144,10 @@ def make_trunk(config: Any, shape: tuple[int, ...]) -> tuple[Trunk, int]:
         x, state = large.apply(params, state, images, train=train)
         return quarters(x), state
 
-    def found(key):
+    def made(key):
         return apply(*large.init(key, blank), blank, False)[0]
 
-    features = jax.eval_shape(found, jax.random.key(0)).shape[-1]
+    features = jax.eval_shape(made, jax.random.key(0)).shape[-1]
     return Trunk(lambda key: large.init(key, blank), apply), features
 
 

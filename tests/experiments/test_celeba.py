@@ -13,7 +13,7 @@ from PIL import Image
 from auxjax.data import Attributes, Images
 from tests._scripts import load_script
 
-PARTS = ("data", "host", "problem", "report")
+PARTS = ("data", "host", "learn", "problem", "report")
 
 pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
@@ -156,7 +156,7 @@ def split(module):
 @pytest.fixture(scope="module")
 def small(script):
     return script.Config(
-        method=("equal",), auxiliary=("autolambda-main",), seeds=2, epochs=2,
+        method=("equal",), aux=("autolambda-main",), seeds=2, epochs=2,
         batch_size=4, width=1 / 16, quiet=True,
     )  # fmt: skip
 
@@ -253,6 +253,7 @@ def test_pieces_are_weighted_by_their_sizes(module, small, split, monkeypatch):
     assert type(problem.train["images"]) is np.ndarray
     monkeypatch.setattr(host, "EVALUATED", 4)  # 4 + 3 and 4 + 4 + 1 images
     import optax
+
     from lab import loop as _train_loop
 
     tx = optax.sgd(0.1)
@@ -268,12 +269,13 @@ def test_pieces_are_weighted_by_their_sizes(module, small, split, monkeypatch):
 
 @pytest.mark.parametrize("loader", ["device", "host"])
 def test_stopped_and_resumed_is_as_never_stopped(
-    script, module, small, split, tmp_path, loader
+    module, small, split, tmp_path, loader
 ):
     """Auto-λ, whose second stream has to go on as well."""
-    config = dataclasses.replace(small, loader=loader, auxiliary=())
+    config = dataclasses.replace(small, loader=loader, aux=())
     kind = "HostAdvance" if loader == "host" else "Advance"
-    real = getattr(script, kind)
+    room = module["celeba_learn"]
+    real = getattr(room, kind)
 
     class Stop(Exception):
         pass
@@ -285,11 +287,11 @@ def test_stopped_and_resumed_is_as_never_stopped(
             return super().__call__(state)
 
     def learn(config, folder):
-        return script.learn(config, split, "autolambda-main", tmp_path / folder, 2)
+        return room.learn(config, split, "autolambda-main", 2, tmp_path / folder)
 
     whole = learn(config, "whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(script, kind, Stopping)
+        patch.setattr(room, kind, Stopping)
         with pytest.raises(Stop):
             learn(config, "cut")
     resumed = learn(dataclasses.replace(config, resume=True), "cut")
@@ -308,7 +310,7 @@ def test_stopped_and_resumed_is_as_never_stopped(
 
 
 def curves_of(accuracy, validation, seconds, **more):
-    from lab.training import Curves
+    from lab.curves import Curves
 
     values = {"accuracy": accuracy, "validation": validation, **more}
     test = {name.replace("_", " "): np.asarray(x, float) for name, x in values.items()}
@@ -333,6 +335,7 @@ def results(module):
     auto = curves_of([[81, 0, 0], [71, 0, 0]], [[9, 1, 1], [9, 1, 1]], 6.0)
     main = curves_of([[0, 72, 0], [0, 0, 56]], [[1, 2, 1], [1, 1, 2]], 6.0)
     return module["celeba_report"].Results(
+        ("test a", "test b"),
         ("a", "b"),
         {"equal": equal, "autolambda-all": auto},
         {(0, "autolambda-main"): main},
@@ -365,7 +368,7 @@ def test_table_and_statements(module, results):
 @pytest.fixture(scope="module")
 def finished(script, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs")
-    words = ["--smoke", "--quiet", "--auxiliary", "autolambda-main"]
+    words = ["--smoke", "--quiet", "--auxiliary", "autolambda-main"]  # or --aux
     script.main([*words, "--out", str(out)])
     return out / "celeba-smoke"
 
@@ -394,8 +397,8 @@ def test_smoke_leaves_tables_numbers_and_a_figure(finished):
     [
         ({"method": ("nonsense",)}, "nonsense"),
         ({"method": ("single",)}, "40 networks"),
-        ({"auxiliary": ("nonsense",)}, "nonsense"),
-        ({"auxiliary": ("gcs", "gcs")}, "each once"),
+        ({"aux": ("nonsense",)}, "nonsense"),
+        ({"aux": ("gcs", "gcs")}, "each once"),
         ({"primaries": ("a", "a")}, "each once"),
         ({"dropout": 1.0}, "`dropout` should be in"),
         ({"weight_decay": -1.0}, "`weight_decay` at least 0"),
@@ -427,12 +430,12 @@ def test_defaults_follow_the_source(script):
     assert script.Config().network == "cnn"
     assert script.Config(source="celeba").network == "resnet18"
     travels = [
-        script.Config(**options).travel
+        script.Config(**options).weight_travel
         for options in ({}, {"source": "celeba"}, {"weight_travel": 2.0})
     ]
     assert travels == [1.0, 4.0, 2.0]
     names = [f"attribute {i}" for i in range(40)]
-    assert script.choose_primaries(script.Config(), names) == (0, 13, 26)
+    assert script.choose_primaries(script.Config(), names, 3) == (0, 13, 26)
     wanted = script.Config(primaries=("attribute 7",))
-    assert script.choose_primaries(wanted, names) == (7,)
-    assert script.choose_primaries(script.Config(auxiliary=()), names) == ()
+    assert script.choose_primaries(wanted, names, 3) == (7,)
+    assert script.choose_primaries(script.Config(aux=()), names, 3) == ()
