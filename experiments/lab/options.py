@@ -128,8 +128,8 @@ def command(script: str, config: Any) -> str:
       'python experiments/dense.py --seeds 5 --no-augment'
     """
     words = ["python", f"experiments/{script}"]
-    defaults = settings(type(config)())
-    for name, value in settings(config).items():
+    defaults = _flat(settings(type(config)()))
+    for name, value in _flat(settings(config)).items():
         option = name.replace("_", "-")
         if value == defaults[name]:
             continue
@@ -140,3 +140,15 @@ def command(script: str, config: Any) -> str:
         elif value is not None:
             words += [f"--{option}", str(value)]
     return shlex.join(words)
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options by name; those of a dataclass inside have a dot in it."""
+    options: dict[str, Any] = {}
+    for name, value in settings.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            inner = _flat(vars(value))
+            options |= {f"{name}.{key}": own for key, own in inner.items()}
+        else:
+            options[name] = value
+    return options
