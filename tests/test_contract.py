@@ -201,6 +201,50 @@ def test_float32_agrees_with_float64(name):
         close(single[-1][0], double[-1][0], 1e-4)  # rounding grows with the steps
 
 
+SEVENTHS = np.arange(1, TASKS + 1) / 7
+OF_NUMPY = {
+    "auxinash": lambda x: auxjax.auxinash(TASKS, preference=x, every=1),
+    "dualproj": lambda x: auxjax.dualproj(preference=x),
+    "famo": lambda x: auxjax.famo(TASKS, lower_bound=x),
+    "fixed": lambda x: auxjax.fixed(x),
+    "gradnorm": lambda x: auxjax.gradnorm(TASKS, initial_losses=x),
+    "stch": lambda x: auxjax.stch(TASKS, preference=x, ideal=-x, nadir=x),
+    "upgrad": lambda x: auxjax.upgrad(preference=x),
+}
+
+
+@pytest.mark.parametrize("name", [*RULES, *(f"{name} of NumPy" for name in OF_NUMPY)])
+def test_what_ran_in_float32_runs_in_float64(name):
+    """JAX may remember a NumPy constant as the float32 that it was first made.
+
+    One object, traced in either precision, against one that never saw float32.
+    """
+    short = name.removesuffix(" of NumPy")
+
+    def fresh():
+        own = OF_NUMPY[short](SEVENTHS.copy()) if short != name else RULES[name].make()
+        return optax.chain(own, optax.sgd(0.1))
+
+    def trace(tx, dtype):
+        with jax.enable_x64(dtype == "float64"):
+            params = start(dtype)
+            state = tx.init(params)
+            made = jax.make_jaxpr(make_step(tx, RULES[short]))
+            return made(params, state, batches(dtype)[0]), state
+
+    tx = fresh()
+    before = trace(tx, "float32")  # and keeps its constants alive
+    (found, state), (expected, first_state) = (
+        trace(tx, "float64"),
+        trace(fresh(), "float64"),
+    )
+    assert before[0].consts is not None
+    assert bits(found.consts) == bits(expected.consts)
+    assert bits(state) == bits(first_state)
+    found, expected = (re.sub(" at 0x[0-9a-f]+", "", str(x)) for x in (found, expected))
+    assert found == expected
+
+
 @every_rule
 def test_bfloat16_agrees_roughly(name):
     params, _ = loop(name, "bfloat16")[1]

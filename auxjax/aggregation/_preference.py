@@ -49,10 +49,10 @@ def preference_weights(
     mask = jnp.ones(num_tasks, dtype) if present is None else present.astype(dtype)
     if preference is None:
         return mask / jnp.maximum(jnp.sum(mask), 1)
-    vector = jnp.asarray(preference)
+    vector = jnp.asarray(preference, dtype)
     if vector.shape != (num_tasks,):
         raise ValueError(
             f"`preference` should have shape ({num_tasks},), one per task. "
             f"Found {vector.shape}."
         )
-    return mask * vector.astype(dtype)
+    return mask * vector

@@ -133,7 +133,7 @@ def scale_by_auxinash(
     learn = clipped if optimizer is None else optimizer
 
     def init_fn(params):
-        start = jnp.asarray(first).astype(weight_dtype(params))
+        start = jnp.asarray(first, weight_dtype(params))
         return AuxiNashState(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.ones_like(start),
@@ -226,7 +226,7 @@ def _next_powers(
     finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
     among = jnp.logical_and(among, finite)
     moved, moments, _ = move(learn, slope, state.optimizer_state, powers, among)
-    least = jnp.asarray(min_preference).astype(p.dtype)
+    least = jnp.asarray(min_preference, p.dtype)
     moved = _among(jnp.maximum(moved, least), among)
     moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
     return jnp.where(among, moved, p), moments

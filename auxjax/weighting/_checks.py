@@ -65,6 +65,9 @@ def is_surely_zero(value: Any) -> bool:
 def vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
     """One finite number per task: a NumPy array in float64, or a traced array.
 
+    Let `jnp.asarray(values, dtype)` take it into a program. Without its dtype JAX makes
+    it float32 where float64 is not enabled, and may remember that where it is.
+
     Args:
       name: of the argument, for the errors.
       given: a sequence or an array; None: `default` for every task.

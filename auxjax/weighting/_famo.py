@@ -122,7 +122,7 @@ def scale_by_famo(
 
     def rule(jac, state, *, params, present, next_losses):
         dtype = state.weights.dtype
-        floor = jnp.asarray(bound).astype(dtype)
+        floor = jnp.asarray(bound, dtype)
         values = need_losses(jac, "scale_by_famo").astype(dtype) - floor
         after = values
         if next_losses is not None:

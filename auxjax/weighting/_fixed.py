@@ -58,7 +58,7 @@ def scale_by_fixed(
         raise ValueError(f"`weights` should be finite. Found {values.tolist()}.")
 
     def init_fn(params):
-        return FixedState(jnp.asarray(values).astype(weight_dtype(params)))
+        return FixedState(jnp.asarray(values, weight_dtype(params)))
 
     def rule(jac, state):
         if jac.num_tasks != values.size:

@@ -175,7 +175,7 @@ def scale_by_gcs(
             kept = _averages(state, ema, likeness, squares, among)
             gated = kept["cosines"]
         gates = gcs_weights(
-            gated, weighted=weighted, threshold=jnp.asarray(threshold).astype(dtype)
+            gated, weighted=weighted, threshold=jnp.asarray(threshold, dtype)
         )
         weights = jnp.where(among, gates, state.weights)
         new_state = state._replace(
@@ -200,7 +200,7 @@ def _averages(
 ) -> dict[str, Any]:
     """What is averaged, for the tasks `among` one step on, and the cosines."""
     steps = state.steps + among.astype(jnp.int32)
-    decay = jnp.asarray(ema).astype(cosines.dtype)
+    decay = jnp.asarray(ema, cosines.dtype)
 
     def follow(old, new):
         return jnp.where(among, decay * old + (1 - decay) * new, old)

@@ -115,7 +115,7 @@ def scale_by_gradnorm(
             count=jnp.zeros((), jnp.int32),
             weights=ones,
             norms=jnp.zeros_like(ones),
-            initial_losses=jnp.asarray(first).astype(dtype),
+            initial_losses=jnp.asarray(first, dtype),
             optimizer_state=start_moments(learn, ones),
         )
 

@@ -80,7 +80,7 @@ def scale_by_log_loss(
 
     def rule(jac, state, *, present, counted):
         values = need_losses(jac, "scale_by_log_loss")
-        values = values + jnp.asarray(offset).astype(values.dtype)
+        values = values + jnp.asarray(offset, values.dtype)
         chosen = _chosen(tasks, jac.num_tasks)
         usable = jnp.logical_and(chosen, is_positive(values))
         scale = jnp.where(usable, 1.0 / jnp.where(usable, values, 1.0), 1.0)

@@ -174,7 +174,7 @@ def scale_by_olaux(
         total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
 
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        rate = jnp.asarray(rate).astype(dtype) * jnp.asarray(step_size).astype(dtype)
+        rate = jnp.asarray(rate, dtype) * jnp.asarray(step_size, dtype)
         moved = state.weights + rate * total  # Eq. 6
         if clip_at_zero:
             moved = jnp.maximum(moved, 0.0)

@@ -118,13 +118,13 @@ def scale_by_stch(
         return STCHState(
             weights=jnp.ones(num_tasks, dtype),
             steps=jnp.zeros(num_tasks, jnp.int32),
-            nadir=jnp.asarray(worst).astype(dtype),
+            nadir=jnp.asarray(worst, dtype),
         )
 
     def rule(jac, state, *, present):
         dtype = state.weights.dtype
         values = need_losses(jac, "scale_by_stch").astype(dtype)
-        least = jnp.asarray(best).astype(dtype)
+        least = jnp.asarray(best, dtype)
         above = values - least
         usable = is_positive(above) if log else jnp.isfinite(above)
         ones = jnp.ones_like(above)
@@ -135,8 +135,8 @@ def scale_by_stch(
 
         is_cold = state.steps < warmup
         among = jnp.logical_and(jnp.logical_and(present, usable), ~is_cold)
-        wish = jnp.asarray(wishes).astype(dtype)
-        logits = wish * f / jnp.asarray(mu).astype(dtype)
+        wish = jnp.asarray(wishes, dtype)
+        logits = wish * f / jnp.asarray(mu, dtype)
         weights = wish * softmax(logits, among) * slope
         weights = jnp.where(among, weights, jnp.where(usable, slope, ones))
 

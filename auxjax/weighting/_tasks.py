@@ -66,7 +66,7 @@ def loss_array(
         _, losses = evaluate(losses, params, names=tasks)
         if isinstance(losses, tuple):
             losses = jnp.stack([x.astype(dtype) for x in losses])
-    losses = jnp.asarray(losses).astype(dtype)
+    losses = jnp.asarray(losses, dtype)
     if losses.shape != (len(tasks),):
         raise ValueError(
             f"`{name}` should have shape ({len(tasks)},), one per task. "
