@@ -21,7 +21,7 @@ MADE_BY = (
 def pages() -> dict[Path, str]:
     """All generated pages: where each belongs, and its text."""
     source = _Source()
-    made = {DOCS / "choose.md": _chooser(), DOCS / "toy.md": _gallery()}
+    made = {DOCS / "choose.md": _chooser()}
     for rule in RULES:
         made[DOCS / "rules" / f"{rule.name}.md"] = _page(rule, source)
     return made
@@ -45,9 +45,10 @@ class _Source:
     """Public functions and states of the two rooms of rules, as they are written."""
 
     def __init__(self):
-        self.public = _exported(PACKAGE / "__init__.py")
+        self.public: set[str] = set()
         self.found: dict[str, tuple[ast.AST, str]] = {}
         for room in ("weighting", "aggregation"):
+            self.public |= _exported(PACKAGE / room / "__init__.py")
             for path in sorted((PACKAGE / room).glob("*.py")):
                 text = path.read_text()
                 for node in ast.parse(text).body:
@@ -214,36 +215,4 @@ def _chooser() -> str:
         for rule in RULES
     ]
     parts += ["## All rules", "\n".join([HEAD[1], *marks])]
-    return "\n\n".join(parts) + "\n"
-
-
-TOY = """\
-Two losses of two parameters, from the appendix of Liu et al., *Conflict-Averse Gradient
-Descent for Multi-task Learning* ([arXiv 2110.14048](https://arxiv.org/abs/2110.14048));
-Nash-MTL and FAMO show theirs on it too. In the upper half-plane each loss has a narrow
-valley, deep and bent, that the other loss wants to leave; in the lower one both are
-bowls, and the grey line between their minima is the Pareto front.
-
-    Lᵢ = c₁ fᵢ + c₂ gᵢ,   c₁ = max(tanh ½θ₂, 0),   c₂ = max(tanh −½θ₂, 0)
-    f₁ = log max(|½(−θ₁ − 7) + tanh θ₂|, 5·10⁻⁶) + 6
-    f₂ = log max(|½(−θ₁ + 3) − tanh θ₂ + 2|, 5·10⁻⁶) + 6
-    g₁ = ((θ₁ − 7)² + 0.1 (θ₂ + 8)²) / 10 − 20
-    g₂ = ((θ₁ + 7)² + 0.1 (θ₂ + 8)²) / 10 − 20
-
-Here 21 is added to both, which moves no gradient and keeps them above zero for the
-rules that take logarithms. Left: the parameters over the contours of L₁ + L₂. Right:
-the losses. Circles are where the five runs start, crosses where they are after 35,000
-steps of Adam at 0.001; rules stand at their defaults unless the caption says otherwise.
-It is a picture and no benchmark: there is no noise, no network and no other data here,
-on which some of these rules live.
-"""
-
-
-def _gallery() -> str:
-    parts = ["# The toy problem", MADE_BY, TOY.strip()]
-    for rule in RULES:
-        parts.append(
-            f"**[{rule.title}](rules/{rule.name}.md)**\n\n"
-            f"![{rule.title}](rules/{rule.name}.png)"
-        )
     return "\n\n".join(parts) + "\n"

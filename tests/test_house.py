@@ -127,11 +127,31 @@ def test_functions_stay_small(path):
 
 
 def public_names(init):
-    """`__all__` of a facade."""
+    """`__all__` of a facade, as it is written: strings, and `*room.__all__`."""
+    names = []
     for node in TREES[init].body:
         if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
-            return ast.literal_eval(node.value)
-    return []
+            for entry in node.value.elts:
+                if isinstance(entry, ast.Starred):
+                    room, rest = ast.unparse(entry.value).split(".")
+                    assert rest == "__all__"
+                    names += public_names(init.parent / room / "__init__.py")
+                else:
+                    names.append(ast.literal_eval(entry))
+    return names
+
+
+def bound_names(init):
+    """What a facade imports: each name, and whether it is marked `name as name`."""
+    bound = {}
+    for node in TREES[init].body:
+        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+            if alias.name == "*":
+                room = ROOT.parent.joinpath(*node.module.split("."))
+                bound |= dict.fromkeys(public_names(room / "__init__.py"), False)
+            else:
+                bound[alias.asname or alias.name] = alias.asname == alias.name
+    return bound
 
 
 @pytest.mark.parametrize(
@@ -141,21 +161,18 @@ def public_names(init):
 )
 def test_every_public_name_is_there_and_explained(init):
     assert ast.get_docstring(TREES[init])
-    names = public_names(init)
+    names, bound = public_names(init), bound_names(init)
     assert len(names) == len(set(names))
-    bound = {
-        alias.asname or alias.name
-        for node in TREES[init].body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assert set(names) <= bound
+    assert set(names) <= bound.keys()
+    offered = {*names, *(name for name, is_marked in bound.items() if is_marked)}
+    if init.parent != ROOT:  # whose rooms are bound as well
+        assert offered == bound.keys(), "neither in `__all__` nor marked `x as x`"
     definitions = {
         node.name: node
         for path, tree in TREES.items()
         if init.parent in path.parents
         for node in tree.body
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in offered
     }
     for name, node in definitions.items():
         assert ast.get_docstring(node), f"{name} has no docstring"
@@ -166,10 +183,36 @@ def test_every_public_name_is_there_and_explained(init):
 
 
 def test_the_roof_offers_what_the_core_rooms_offer():
-    """Flat names: each public rule of a core room is one of `auxjax`."""
+    """Flat names: each public rule of a core room is one of `auxjax`, and no other."""
+    import auxjax
+    from auxjax import aggregation, jacobian, weighting
+
+    rooms = (aggregation, jacobian, weighting)
+    names = [name for room in rooms for name in room.__all__]
+    assert sorted(auxjax.__all__) == sorted(names)
+    assert sorted(public_names(ROOT / "__init__.py")) == sorted(names)
+    for room in rooms:
+        for name in room.__all__:
+            assert getattr(auxjax, name) is getattr(room, name)
+            assert getattr(auxjax, name).__doc__, f"{name} has no docstring"
+    helpers = bound_names(ROOT / "jacobian" / "__init__.py").keys() - set(names)
+    assert {"evaluate", "Layout"} <= helpers
+    assert not [name for name in helpers if hasattr(auxjax, name)]
+
+
+def test_a_rule_that_no_facade_offers_is_seen():
+    """Every function without an underscore that makes a rule is one of `auxjax`."""
     roof = set(public_names(ROOT / "__init__.py"))
     for room in ("aggregation", "weighting"):
-        assert set(public_names(ROOT / room / "__init__.py")) <= roof
+        for path in (ROOT / room).glob("_*.py"):
+            for node in TREES[path].body:
+                if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
+                    words = [ast.unparse(x) for x in (node, *node.decorator_list)]
+                    makes = "GradientTransformationExtraArgs" in str(
+                        node.returns and ast.unparse(node.returns)
+                    ) or any(word.startswith("summed(") for word in words)
+                    is_tool = path.name in ("_build.py", "_alias.py")
+                    assert node.name in roof or not makes or is_tool, node.name
 
 
 def run_python(code):
