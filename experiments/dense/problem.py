@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,6 @@ import numpy as np
 import optax
 
 from auxjax import data
-from auxjax.models import StatefulModel, mtan_dense, split_dense
 from auxjax.run import Progress, reading
 from auxjax.supervised import (
     DepthSums,
@@ -19,6 +19,7 @@ from auxjax.supervised import (
     masked_l1,
     segmentation_loss,
 )
+from dense.network import make_network
 from dense.variants import NOISE, Variant
 from lab.problem import Problem
 
@@ -60,39 +61,11 @@ def describe(config: Any, train: data.Scenes, test: data.Scenes) -> str:
     )
 
 
-def width_of(config: Any) -> float:
-    """The factor on the trunk's channels, where the command line says none."""
-    if config.width is not None:
-        return config.width
-    return 0.5 if config.backbone == "small" else 1.0
-
-
 def tasks_of(scenes: data.Scenes) -> tuple[str, ...]:
     """What there is to learn from such scenes."""
     parts = () if scenes.part is None else ("part",)
     normals = () if scenes.normal is None else ("normal",)
     return ("segmentation", *parts, "depth", *normals)
-
-
-def pixels(tasks: dict[str, int], features: int = 8) -> StatefulModel:
-    """A network that sees each pixel alone: it learns little and compiles at once."""
-
-    def init(key, images):
-        keys = jax.random.split(key, 1 + len(tasks))
-        shapes = {task: (features, count) for task, count in tasks.items()}
-        heads = {
-            task: 0.1 * jax.random.normal(key, shape)
-            for key, (task, shape) in zip(keys[1:], shapes.items(), strict=True)
-        }
-        trunk = jax.random.normal(keys[0], (images.shape[-1], features))
-        return {"trunk": trunk, "heads": heads}, {}
-
-    def apply(params, state, images, *, train):
-        del train
-        seen = jax.nn.relu(images @ params["trunk"])
-        return {task: seen @ head for task, head in params["heads"].items()}, state
-
-    return StatefulModel(init, apply)
 
 
 def make(
@@ -111,11 +84,7 @@ def make(
         NOISE: 1,
     }
     heads = {task: classes[task] for task in variant.tasks}
-    if config.backbone == "pixels":
-        model = pixels(heads)
-    else:
-        build = split_dense if variant.architecture == "split" else mtan_dense
-        model = build(heads, backbone=config.backbone, width=width_of(config))
+    model = make_network(config, variant.architecture, heads)
 
     def init(key):
         return model.init(key, jnp.zeros((1, *train.images.shape[1:])))
@@ -127,9 +96,9 @@ def make(
 
     def evaluate(params, state, test):
         def add(sums, scenes):
-            found, wanted = predictions(params, state, scenes.images), _targets(scenes)
+            seen, wanted = predictions(params, state, scenes.images), _targets(scenes)
             return {
-                task: total.add(found[task], wanted[task])
+                task: total.add(seen[task], wanted[task])
                 for task, total in sums.items()
             }, None
 
@@ -148,12 +117,7 @@ def make(
         evaluate=evaluate,
         train=learned,
         test=_in_batches(test),
-        optimizer=lambda steps: optax.chain(
-            optax.add_decayed_weights(config.weight_decay),
-            optax.sgd(
-                optax.cosine_decay_schedule(config.learning_rate, steps), momentum=0.9
-            ),
-        ),
+        optimizer=functools.partial(optimizer, config),
         classification=tuple(
             i for i, t in enumerate(variant.tasks) if t in ("segmentation", "part")
         ),
@@ -161,6 +125,13 @@ def make(
         travel=config.travel,
         predict=predictions,
     )
+
+
+def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
+    """SGD with momentum and weight decay, along a cosine to 0."""
+    rate = optax.cosine_decay_schedule(config.learning_rate, steps)
+    decay = optax.add_decayed_weights(config.weight_decay)
+    return optax.chain(decay, optax.sgd(rate, momentum=0.9))
 
 
 def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:
@@ -175,19 +146,19 @@ def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:
             both = data.augment_scenes(key, both, scales=scales, disparity=street)
             part, noise = both.part
             scenes = both._replace(part=part)
-        found, state = model.apply(params, state, scenes.images, train=True)
-        return found, {**_targets(scenes), NOISE: noise}, state
+        seen, state = model.apply(params, state, scenes.images, train=True)
+        return seen, {**_targets(scenes), NOISE: noise}, state
 
     def losses(*args):
-        found, wanted, state = see(*args)
-        return {task: _loss(task, found[task], wanted[task]) for task in tasks}, state
+        seen, wanted, state = see(*args)
+        return {task: _loss(task, seen[task], wanted[task]) for task in tasks}, state
 
     def sample_losses(*args):
-        found, wanted, state = see(*args)
+        seen, wanted, state = see(*args)
 
         def each(task):
             one = lambda a, b: _loss(task, a[None], b[None])  # noqa: E731
-            return jax.vmap(one)(found[task], wanted[task])
+            return jax.vmap(one)(seen[task], wanted[task])
 
         return {task: each(task) for task in tasks}, state
 
@@ -207,11 +178,11 @@ def _targets(scenes: Any) -> dict[str, Any]:
     }
 
 
-def _loss(task: str, found: jax.Array, wanted: jax.Array) -> jax.Array:
+def _loss(task: str, seen: jax.Array, wanted: jax.Array) -> jax.Array:
     """As in the paper's code: cross-entropy; masked L1 for everything else."""
     if task in ("segmentation", "part"):
-        return segmentation_loss(found, wanted)
-    return masked_l1(found, wanted)
+        return segmentation_loss(seen, wanted)
+    return masked_l1(seen, wanted)
 
 
 def _no_sums(tasks: tuple[str, ...], classes: dict[str, int]) -> dict[str, Any]:
@@ -225,10 +196,10 @@ def _no_sums(tasks: tuple[str, ...], classes: dict[str, int]) -> dict[str, Any]:
 
 
 def _metric(task: str, total: Any) -> jax.Array:
-    found = total.metrics()
+    metrics = total.metrics()
     if task in ("segmentation", "part"):
-        return 100 * found["miou"]
-    return found["absolute_error" if task == "depth" else "mean_angle"]
+        return 100 * metrics["miou"]
+    return metrics["absolute_error" if task == "depth" else "mean_angle"]
 
 
 def _in_batches(scenes: data.Scenes) -> data.Scenes:

@@ -53,6 +53,40 @@ class Variant(NamedTuple):
         name = f"{self.architecture}-{self.setting}-{self.label}{main}"
         return "".join(c if c.isalnum() or c in "-+=." else "_" for c in name)
 
+    @property
+    def how(self) -> dict[str, Any]:
+        """What `lab.loop.train` wants to know beside the method."""
+        own = ("label", "rule", "second_stream")
+        return {name: getattr(self, name) for name in own}
+
+
+def full_label(variant: Variant) -> str:
+    """The label, with the main task where only one counts."""
+    if len(variant.counted) > 1:
+        return variant.label
+    return f"{variant.label} [{variant.counted[0]}]"
+
+
+def check(config: Any) -> None:
+    """Raises a ValueError where options do not go together."""
+    if config.backbone == "pixels" and "mtan" in config.architecture:
+        raise ValueError(
+            "`architecture` should be split where `backbone` is pixels, as with "
+            f"`--smoke`. Found {' '.join(config.architecture)}."
+        )
+    chosen = config.method != type(config).method or config.setting != "both"
+    if config.study != "methods" and chosen:
+        raise ValueError(
+            f"`method` and `setting` should not be given with the study {config.study},"
+            f" which has its own. Found {' '.join(config.method)} and {config.setting}."
+        )
+    kinds = {RULES[name].kind for name in config.method if name != SINGLE}
+    if config.setting == "multi" and kinds <= {AUXILIARY}:
+        raise ValueError(
+            "`method` should name one that takes all tasks alike where `setting` is "
+            f"multi. Found {' '.join(config.method)}."
+        )
+
 
 def variants(config: Any, tasks: tuple[str, ...]) -> list[Variant]:
     """All of a study; the single-task networks come first.
@@ -67,12 +101,27 @@ def variants(config: Any, tasks: tuple[str, ...]) -> list[Variant]:
         "robustness": _robustness,
         "groupings": _groupings,
     }[config.study]
-    found = [Variant(SINGLE, SINGLE, SINGLE, "split", (t,), (t,)) for t in tasks]
+    planned = [Variant(SINGLE, SINGLE, SINGLE, "split", (t,), (t,)) for t in tasks]
     for architecture in config.architecture:
-        found += make(config, tasks, architecture)
-    whole = [v for v in found if set(v.counted) == set(tasks)]
+        planned += make(config, tasks, architecture)
+    whole = [v for v in planned if set(v.counted) == set(tasks)]
     whole.sort(key=lambda v: v.method not in ("equal", "autolambda-all"))
-    return [v._replace(shown=v in whole[:2]) for v in found]
+    return [v._replace(shown=v in whole[:2]) for v in planned]
+
+
+def smoke_choices(config: Any) -> dict[str, Any]:
+    """Of methods one; other studies have their own."""
+    if config.study != "methods":
+        return {}
+    return {"method": ("equal",), "setting": "auxiliary"}
+
+
+def few(chosen: Sequence[Variant], study: str) -> list[Variant]:
+    """One single-task network and the first variant; of methods, one of each."""
+    first: dict[str, Variant] = {}
+    for variant in chosen:
+        first.setdefault(variant.method, variant)
+    return list(first.values())[: None if study == "methods" else 2]
 
 
 def _methods(config: Any, tasks: Sequence[str], architecture: str) -> Iterator[Variant]:

@@ -18,7 +18,7 @@ def start(
     *,
     description: str | None,
     smoke: Mapping[str, Any],
-    choices: Mapping[str, Any] | None = None,
+    choices: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None = None,
 ) -> Any:
     """Reads the command line and runs; an error of the user's is one line.
 
@@ -29,7 +29,8 @@ def start(
       description: the first lines of `--help`.
       smoke: what `--smoke` makes small, field -> value; options that would be
         overridden are refused.
-      choices: what `--smoke` chooses where the command line does not.
+      choices: what `--smoke` chooses where the command line does not; or what says so
+        of the instance.
 
     Returns:
       What `run` returns.
@@ -37,6 +38,7 @@ def start(
     with plain_errors():
         chosen = parse(config, description=description, args=args, smoke=smoke)
         if chosen.smoke and choices:
+            choices = choices(chosen) if callable(choices) else choices
             chosen = dataclasses.replace(chosen, **unless_said(choices, args))
         use_compilation_cache()
         with quick_compilation(chosen.smoke):

@@ -485,16 +485,17 @@ def test_dense_prediction_runs(dense, monkeypatch, tmp_path, study):
     words = ["--smoke", "--study", study, "--out", str(tmp_path), "--quiet"]
     dense.main(words + ["--method", "autolambda-all"] * (study == "methods"))
     folder = tmp_path / f"dense_{study}-smoke"
-    text = (folder / "dense.md").read_text()
+    stem = "dense" if study == "methods" else f"dense_{study}"
+    text = (folder / f"{stem}.md").read_text()
     assert "Δ_MTL" in text
     assert "noise" in text
     assert "the noise's weight goes" not in text  # no verdict from a smoke run
-    numbers = json.loads((folder / "dense.json").read_text())["results"]
+    numbers = json.loads((folder / f"{stem}.json").read_text())["results"]
     label = "autolambda-all" if study == "methods" else "our setting"
     assert [x["label"] for x in numbers] == ["single", label]
     assert "an analogue of NYUv2" in text
-    for name in ("dense", "weights", "predictions"):
-        assert picture(folder / f"{name}.png")[0] > 500
+    for end in ("", "_weights", "_predictions"):
+        assert picture(folder / f"{stem}{end}.png")[0] > 500
 
 
 def test_dense_prediction_needs_the_files(dense, monkeypatch, tmp_path, capsys):
@@ -514,6 +515,7 @@ def test_dense_prediction_needs_the_files(dense, monkeypatch, tmp_path, capsys):
         ({"method": ("gcs",), "setting": "multi"}, "takes all tasks alike"),
         ({"width": 0.0}, "`width` should be above 0"),
         ({"backbone": "pixels", "architecture": ("mtan",)}, "should be split where"),
+        ({"architecture": ("split", "split")}, "each once"),
     ],
 )
 def test_dense_prediction_refuses(dense, options, message):
@@ -522,7 +524,7 @@ def test_dense_prediction_refuses(dense, options, message):
 
 
 def test_the_papers_network_is_as_wide_as_the_papers(dense, experiments):
-    from dense.problem import width_of
+    from dense.network import width_of
 
     assert width_of(dense.Config(backbone="resnet50")) == 1
     assert width_of(dense.Config(backbone="small")) == 0.5
