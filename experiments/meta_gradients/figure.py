@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from auxjax.run import line_styles
+from lab.axes import bare
 from meta_gradients.methods import (
     BASELINE,
     DIFFERENCE,
@@ -20,7 +21,7 @@ from meta_gradients.methods import (
     META_BATCH,
     TRUTH,
 )
-from meta_gradients.problem import SMOOTH
+from meta_gradients.networks import SMOOTH
 
 # Number of steps (1 or more) and method, from the top down.
 LINES = (
@@ -40,16 +41,17 @@ def draw(rows: dict[str, list[dict]], path: Path) -> None:
         len(models), 4, squeeze=False, width_ratios=(1.25, 1, 1, 1.1)
     )
     for line, model in zip(axes, models, strict=True):
-        found = [row for row in costs if row["model"] == model]
+        measured = [row for row in costs if row["model"] == model]
         name = model.upper()
-        draw_errors(line[0], found, f"{name}: error of method, steps")
-        dtype = found[-1]["dtype"]  # the coarsest
-        timed = [row for row in found if row["dtype"] == dtype]
+        draw_errors(line[0], measured, f"{name}: error of method, steps")
+        dtype = measured[-1]["dtype"]  # the coarsest
+        timed = [row for row in measured if row["dtype"] == dtype]
         draw_ratios(line[1], timed, "time ratio", f"{name}: time ({dtype})")
         draw_ratios(line[2], timed, "memory ratio", f"{name}: temporaries ({dtype})")
         shown = [model, *([SMOOTH] if model == "mlp" else [])]
         swept = [row for row in rows["epsilons"] if row["model"] in shown]
         draw_epsilons(line[3], swept, f"{name}: finite difference")
+        bare(*line)
     handles, labels = axes[0, 1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False)
     figure.savefig(path, dpi=100)
@@ -84,7 +86,6 @@ def draw_errors(axis, rows: Sequence[dict], title: str) -> None:
     axis.plot([], [], "ko", markerfacecolor="none", label="float32")
     axis.set(xscale="log", title=title, xlabel="relative error (0 drawn at 1e-17)")
     axis.set_xticks([10.0**power for power in range(-16, 3, 4)])
-    axis.grid(color="0.92")
     axis.legend(fontsize=8, loc="lower left")
 
 
@@ -121,7 +122,6 @@ def draw_ratios(axis, rows: Sequence[dict], quantity: str, title: str) -> None:
     ticks = [t for t in (1, 2, 3, 5, 10, 20, 50, 100, 200) if t <= 1.5 * top]
     axis.set_yticks(ticks, ticks)
     axis.minorticks_off()
-    axis.grid(color="0.92")
 
 
 def draw_epsilons(axis, rows: Sequence[dict], title: str) -> None:
@@ -151,7 +151,6 @@ def draw_epsilons(axis, rows: Sequence[dict], title: str) -> None:
     axis.set(xscale="log", yscale="log", xlabel="ε", ylabel="relative error")
     axis.set_title(f"{title}, {swept[0]['tasks']} tasks" if swept else title)
     axis.set_ylim(1e-11, None)
-    axis.grid(color="0.92")
     axis.legend(fontsize=8, loc="upper left")
 
 

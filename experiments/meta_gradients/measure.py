@@ -43,23 +43,23 @@ def measure(
         with jax.enable_x64(dtype == "float64"):
             args = arguments(problem, dtype)
             short, long = compile_methods(problem, optimizer, args)
-            found = measure_methods(short, long, args, turns)
+            measured = measure_methods(short, long, args, turns)
             if not truths:  # in float64
-                truths = {r["steps"]: g for r, g in found if r["method"] == TRUTH}
+                truths = {r["steps"]: g for r, g in measured if r["method"] == TRUTH}
                 truth = truths[num_steps_of(args)]
                 check = check_truth(problem, long[BASELINE], args, truth)
-        for row, grads in found:
+        for row, grads in measured:
             if grads is not None:
                 row |= judge(grads, truths[row["steps"]])
             rows.append({"dtype": dtype, **row})
     return rows, check, truths[1]
 
 
-def judge(found: Any, truth: Any) -> dict[str, float]:
+def judge(estimate: Any, truth: Any) -> dict[str, float]:
     """How far and how turned a meta-gradient is."""
     return {
-        "error": methods.relative_error(found, truth),
-        "cosine": methods.cosine(found, truth),
+        "error": methods.relative_error(estimate, truth),
+        "cosine": methods.cosine(estimate, truth),
     }
 
 
@@ -92,17 +92,17 @@ def measure_methods(
     short: dict, long: dict, several: tuple[Any, ...], turns: int
 ) -> list[tuple[dict, Any]]:
     """Rows without a verdict, and the meta-gradients that they are about."""
-    found, costs = [], []
+    measured, costs = [], []
     for programs, args in ((short, batches_of(several, slice(1))), (long, several)):
         costs.append(take_turns(programs, args, turns))
         for name, program in programs.items():
             names = {"steps": num_steps_of(args), "method": name}
-            found.append((names | costs[-1][name], program(*args)[1]))
+            measured.append((names | costs[-1][name], program(*args)[1]))
     num_steps = num_steps_of(several)
     cost = _among_many(costs[0][EXACT], costs[1][BASELINE], num_steps)
     for name, grads in _of_one_step(short, several, num_steps).items():
-        found.append(({"steps": num_steps, "method": name, **cost}, grads))
-    return found
+        measured.append(({"steps": num_steps, "method": name, **cost}, grads))
+    return measured
 
 
 def check_truth(
@@ -194,9 +194,9 @@ def _ratio(value: float, base: float) -> float:
 
 def _memory(program: Any) -> dict[str, float]:
     """Temporary buffers; and with them what goes in and comes out."""
-    found = program.memory_analysis()
-    outside = found.argument_size_in_bytes + found.output_size_in_bytes
-    temporary = found.temp_size_in_bytes
+    sizes = program.memory_analysis()
+    outside = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    temporary = sizes.temp_size_in_bytes
     return {"MB": temporary / 1e6, "total MB": (temporary + outside) / 1e6}
 
 
@@ -222,7 +222,7 @@ def sweep_epsilon(
                 )[1]
             sweep = functools.partial(methods.finite_differences, epsilons, *parts)
             grads = jax.jit(sweep)(*args)
-            for epsilon, found in zip(epsilons, grads, strict=True):
+            for epsilon, estimate in zip(epsilons, grads, strict=True):
                 row = {"dtype": dtype, "epsilon": epsilon}
-                rows.append(row | judge(found, truth))
+                rows.append(row | judge(estimate, truth))
     return rows

@@ -113,10 +113,10 @@ def in_first_order_of_meta_batch(
     def longer(params, pair):
         return (losses(params, pair[1])[0], *losses(params, pair[0]))
 
-    after, found = in_first_order(
+    after, meta_gradient = in_first_order(
         step_size, longer, optimizer, jnp.pad(weights, (1, 0)), params, state, pairs, ()
     )
-    return after, found[1:]
+    return after, meta_gradient[1:]
 
 
 def one_step_methods(losses: Callable, optimizer: Any) -> dict[str, Callable]:
@@ -166,13 +166,13 @@ def finite_differences(
     return one_step(find, losses, optimizer, *args)[1]
 
 
-def relative_error(found, truth) -> float:
-    """‖found − truth‖ / ‖truth‖, in float64."""
-    found, truth = np.asarray(found, np.float64), np.asarray(truth, np.float64)
-    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+def relative_error(estimate, truth) -> float:
+    """‖estimate − truth‖ / ‖truth‖, in float64."""
+    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
+    return float(np.linalg.norm(estimate - truth) / np.linalg.norm(truth))
 
 
-def cosine(found, truth) -> float:
-    """⟨found, truth⟩ / ‖found‖ ‖truth‖, in float64."""
-    found, truth = np.asarray(found, np.float64), np.asarray(truth, np.float64)
-    return float(found @ truth / (np.linalg.norm(found) * np.linalg.norm(truth)))
+def cosine(estimate, truth) -> float:
+    """⟨estimate, truth⟩ / ‖estimate‖ ‖truth‖, in float64."""
+    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
+    return float(estimate @ truth / (np.linalg.norm(estimate) * np.linalg.norm(truth)))

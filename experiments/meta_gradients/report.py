@@ -1,13 +1,17 @@
-"""The tables of `meta_gradients.py`."""
+"""What came of `meta_gradients.py`: the tables, and what stands beside them."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
-from auxjax.run import table_markdown
+from lab.report import Report
+from meta_gradients.figure import draw
 from meta_gradients.methods import BASELINE, FIRST, FIRST_ORDER, LAST, META_BATCH
+from meta_gradients.networks import Sizes
+from meta_gradients.visits import Rows
 
 NOTE = f"""\
 Error: ‖found − truth‖ / ‖truth‖. The truth is reverse over reverse in float64, at the \
@@ -26,19 +30,23 @@ column with arguments and outputs, in float32.
 of N steps; they have no program of their own, and their price is that of one exact \
 step and N − 1 plain ones, by calculation. An error of 0 is equality to the last bit."""
 
+CHECK = """\
+check: how far the N-step truth's slope along one random direction of λ is from the \
+change of the main loss when λ is moved by 1e-6 along it, relatively."""
 
-def tables(rows: dict[str, list[dict]]) -> dict[str, list[dict]]:
+
+def tables(rows: Rows) -> dict[str, list[dict]]:
     """Title -> table, in the order in which they are read."""
-    found = {}
+    groups = {}
     for row in rows["costs"]:
         title = f"{row['model'].upper()}, {steps(row['steps'])}"
-        found.setdefault(title, []).append(row)
+        groups.setdefault(title, []).append(row)
     for row in rows["others"]:
         where = f"{row['model'].upper()}, {row['tasks']} tasks, {steps(row['steps'])}"
-        found.setdefault(f"Other optimizers: {where}", []).append(row)
+        groups.setdefault(f"Other optimizers: {where}", []).append(row)
     compared = {
         title: compare(part, "optimizer" if title.startswith("Other") else "tasks")
-        for title, part in found.items()
+        for title, part in groups.items()
     }
     by_epsilon = {"One-step finite difference: error by ε": widen(rows["epsilons"])}
     where = {"Where it was measured": [_plain(row) for row in rows["points"]]}
@@ -52,11 +60,11 @@ def steps(number: int) -> str:
 
 def compare(rows: Sequence[dict], key: str) -> list[dict]:
     """A line a value of `key` and method; precisions side by side."""
-    found: dict[Any, dict] = {}
+    groups: dict[Any, dict] = {}
     for row in rows:
-        found.setdefault((row[key], row["method"]), {})[row["dtype"]] = row
+        groups.setdefault((row[key], row["method"]), {})[row["dtype"]] = row
     lines = []
-    for (group, method), both in found.items():
+    for (group, method), both in groups.items():
         precisions = {f"f{dtype[-2:]}": row for dtype, row in both.items()}
         coarsest = both.get("float32", both["float64"])
         line: dict[str, Any] = {"T" if key == "tasks" else key: str(group)}
@@ -66,7 +74,7 @@ def compare(rows: Sequence[dict], key: str) -> list[dict]:
                 line |= {f"error {name}": "", f"time {name}": f"{row['ms']:.2f} ms"}
                 line[f"memory {name}"] = f"{row['MB']:.1f} MB"
             else:
-                base = found[group, BASELINE][row["dtype"]]
+                base = groups[group, BASELINE][row["dtype"]]
                 line[f"error {name}"] = _error(row["error"])
                 line[f"time {name}"] = f"{row['time ratio']:.2f}"
                 line[f"memory {name}"] = _memory(row, base)
@@ -89,14 +97,14 @@ COLUMNS = (
 def widen(rows: Sequence[dict]) -> list[dict]:
     """A line per model, number of tasks and precision; a column an ε."""
     epsilons = sorted({row["epsilon"] for row in rows}, reverse=True)
-    found: dict[Any, dict] = {}
+    lines: dict[Any, dict] = {}
     for row in rows:
         names = {"model": row["model"], "T": str(row["tasks"]), "dtype": row["dtype"]}
-        line = found.setdefault(
+        line = lines.setdefault(
             tuple(names.values()), names | {f"{e:g}": "" for e in epsilons}
         )
         line[f"{row['epsilon']:g}"] = _error(row["error"])
-    return list(found.values())
+    return list(lines.values())
 
 
 def _memory(row: dict, base: dict) -> str:
@@ -113,23 +121,18 @@ def _plain(row: dict) -> dict:
     return {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in row.items()}
 
 
-def markdown(facts: dict[str, Any], found: dict[str, list[dict]]) -> str:
-    """The page: what was run, where, the tables."""
-    told = ", ".join(f"{key} {value}" for key, value in facts["machine"].items())
-    sizes = dataclasses.asdict(facts["sizes"])
-    lines = [
-        "# Meta-gradients against the truth",
-        NOTE,
-        f"    {facts['command']}",
-        f"Machine: {told}; load {facts['load']} at the start.",
-        f"Turns: {facts['config'].turns}. Sizes: "
-        + ", ".join(f"{key} {value}" for key, value in sizes.items())
-        + ".",
-    ]
-    for title, table in found.items():
-        lines += [f"## {title}", table_markdown(table)]
-    lines.append(
-        "check: how far the N-step truth's slope along one random direction of λ is "
-        "from the change of the main loss when λ is moved by 1e-6 along it, relatively."
+def report(config: Any, sizes: Sizes, rows: Rows, load: float) -> Report:
+    """All tables, the rows that they are made of, and the figure."""
+    told = ", ".join(f"{name} {x}" for name, x in dataclasses.asdict(sizes).items())
+    return Report(
+        stem="meta_gradients",
+        room="meta_gradients",
+        script="meta_gradients.py",
+        title="Meta-gradients against the truth",
+        about=f"{NOTE}\n\nTurns: {config.turns}. Sizes: {told}. Load at the start: "
+        f"{load:.2f}.",
+        tables=tables(rows),
+        numbers={"load": round(load, 2), "sizes": sizes, **rows},
+        figures={"": functools.partial(draw, rows)},
+        notes=[CHECK],
     )
-    return "\n\n".join(lines) + "\n"

@@ -10,23 +10,22 @@ import numpy as np
 import optax
 import pytest
 
+from auxjax.run import RunError
 from tests._scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def scripts(experiments):
     """The experiment's modules."""
-    from meta_gradients import measure as _meta_measure
-    from meta_gradients import methods as _meta_methods
-    from meta_gradients import problem as _meta_problem
-
-    meta_gradients = load_script("meta_gradients")
+    from meta_gradients import measure, methods, networks, problem, visits
 
     return {
-        "main": meta_gradients,
-        "measure": _meta_measure,
-        "methods": _meta_methods,
-        "problem": _meta_problem,
+        "main": load_script("meta_gradients"),
+        "measure": measure,
+        "methods": methods,
+        "networks": networks,
+        "problem": problem,
+        "visits": visits,
     }
 
 
@@ -36,7 +35,7 @@ def smoke(scripts, tmp_path_factory):
     out, main = tmp_path_factory.mktemp("smoke"), scripts["main"]
     both = dataclasses.replace(main.SMALL, dtypes=("float64", "float32"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "visits", more_visits(main))
+        patch.setattr(scripts["visits"], "visits", more_visits(scripts))
         patch.setattr(main, "SMALL", both)
         with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
             main.main(["--smoke", "--out", str(out)])
@@ -44,33 +43,34 @@ def smoke(scripts, tmp_path_factory):
     return folder, json.loads((folder / "meta_gradients.json").read_text())
 
 
-def more_visits(main):
+def more_visits(scripts):
     """Beside what a smoke run measures: Adam, and a network without kinks."""
-    visits, known = main.visits, main.optimizers()
+    visits, smooth = scripts["visits"].visits, scripts["networks"].SMOOTH
+    known = scripts["visits"].optimizers()
 
-    def found(config):
+    def planned(config):
         return [
             *visits(config),
-            ("epsilons", main.SMOOTH, config.sweep_tasks, known["momentum"]),
+            ("epsilons", smooth, config.sweep_tasks, known["momentum"]),
             ("others", "mlp", config.sweep_tasks, known["adam"]),
         ]
 
-    return found
+    return planned
 
 
 def test_a_smoke_run_is_the_half_of_that(scripts):
-    main = scripts["main"]
+    main, visits = scripts["main"], scripts["visits"].visits
     config = main.Config(smoke=True, models=("mlp",), **main.SMOKE)
-    assert [v[:3] for v in main.visits(config)] == [("costs", "mlp", 2)]
+    assert [v[:3] for v in visits(config)] == [("costs", "mlp", 2)]
     assert main.SMALL.dtypes == ("float64",)
-    whole = main.visits(main.Config())
+    whole = visits(main.Config())
     assert [v[0] for v in whole].count("others") == 3
     assert len(whole) == 2 * 3 + 1 + 3
 
 
 def test_a_smoke_run_writes_tables_numbers_and_figure(smoke):
     out, found = smoke
-    assert found["command"].startswith("python experiments/meta_gradients.py --smoke")
+    assert found["command"].startswith("python experiments/meta_gradients.py --tasks 2")
     assert found["machine"]["cores"] >= 1
     text = (out / "meta_gradients.md").read_text()
     assert "## MLP, one step" in text
@@ -96,8 +96,8 @@ def test_a_run_goes_on_after_the_last_problem_it_finished(
         made.append(problem[:3])
         return {"others": [], "points": []}
 
-    monkeypatch.setattr(main, "visits", more_visits(main))
-    monkeypatch.setattr(main, "visit", visit)
+    monkeypatch.setattr(scripts["visits"], "visits", more_visits(scripts))
+    monkeypatch.setattr(scripts["visits"], "visit", visit)
     main.main(["--smoke", "--resume", "--out", str(tmp_path)])
     assert made == [("others", "mlp", 2)]
     again = json.loads((folder / "meta_gradients.json").read_text())
@@ -153,19 +153,76 @@ def test_the_tasks_are_sets_of_five_digits(scripts):
     both = np.concatenate([table, 1 - table])  # a set and its rest are one task
     assert len({tuple(row) for row in both}) == 78
     np.testing.assert_array_equal(problem.groupings(3), table[:2])
-    with pytest.raises(scripts["problem"].RunError, match="Found 200"):
+    with pytest.raises(RunError, match="Found 200"):
         problem.groupings(200)
 
 
 @pytest.mark.parametrize("model", ["mlp", "vgg"])
 def test_an_ignorant_model_has_the_losses_of_guessing(scripts, model):
-    problem = scripts["problem"]
-    shapes = jax.eval_shape(lambda: problem.init(model, 3, problem.SMALL))
+    networks = scripts["networks"]
+    shapes = jax.eval_shape(lambda: networks.init(model, 3, networks.SMALL))
     params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     side = 16 if model == "vgg" else 8
     batch = jnp.ones((4, side, side)), jnp.arange(4)
-    found = jax.jit(problem.make_losses(model, 3))(params, batch)
-    np.testing.assert_allclose(found, np.log([10, 2, 2]), rtol=1e-6)
+    losses = scripts["problem"].make_losses(model, 3, networks.SMALL)
+    np.testing.assert_allclose(
+        jax.jit(losses)(params, batch), np.log([10, 2, 2]), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("model", ["mlp", "vgg", "mlp, tanh"])
+def test_the_networks_by_hand(scripts, model):
+    """Trunk and heads, with NumPy; in the parameters' precision."""
+    networks = scripts["networks"]
+    sizes = dataclasses.replace(networks.SMALL, widths=(7, 5))
+    rng = np.random.default_rng(0)
+    side = 16 if model == "vgg" else 8
+    images, digits = rng.normal(size=(4, side, side)), np.array([0, 3, 9, 5], np.int32)
+    params = jax.jit(lambda: networks.init(model, 3, sizes))()
+    with jax.enable_x64(True):
+        params = scripts["problem"].cast(params, "float64")
+        params = jax.tree.map(lambda x: x + 0.1 * rng.normal(size=x.shape), params)
+        losses = scripts["problem"].make_losses(model, 3, sizes)
+        values = jax.jit(losses)(params, (images, digits))
+    assert values[0].dtype == np.float64
+
+    def linear(layer, x):
+        return x @ layer["kernel"] + layer["bias"]
+
+    def head(layers, x):
+        *hidden, last = layers.values()
+        for layer in hidden:
+            x = np.maximum(linear(layer, x), 0)
+        return linear(last, x)
+
+    params = jax.tree.map(np.asarray, params)
+    if model == "vgg":
+        x = images[..., None]
+        for layer in params["trunk"].values():
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+            height, width = x.shape[1:3]
+            x = layer["bias"] + sum(
+                padded[:, i : i + height, j : j + width] @ layer["kernel"][i, j]
+                for i in range(3)
+                for j in range(3)
+            )
+            shape = (4, height // 2, 2, width // 2, 2, -1)
+            x = np.maximum(x, 0).reshape(shape).max((2, 4))
+        x = x.reshape(4, -1)
+    else:
+        x = images.reshape(4, -1)
+        for layer in params["trunk"].values():
+            x = linear(layer, x)
+            x = np.tanh(x) if model == "mlp, tanh" else np.maximum(x, 0)
+    table = scripts["problem"].groupings(3)
+    heads = [params["main"]]
+    heads += [jax.tree.map(lambda x, i=i: x[i], params["others"]) for i in range(2)]
+    labels = [digits, *table[:, digits]]
+    for value, layers, right in zip(values, heads, labels, strict=True):
+        logits = head(layers, x)
+        log_sum = np.log(np.exp(logits).sum(axis=1))
+        expected = (log_sum - logits[np.arange(4), right]).mean()
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
 
 
 def bowls(params, batch):
