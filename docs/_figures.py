@@ -11,10 +11,10 @@ import matplotlib
 import numpy as np
 import optax
 from _recipe import KEY, recipe
-from _rules import Rule
 from _toy import LEARNING_RATE, losses, on_grid, pareto_front, trajectories
 
 import auxjax
+from auxjax.rules import Method
 
 matplotlib.use("Agg")
 
@@ -27,7 +27,7 @@ LOSSES = (0.0, 38.0)
 COLOURS = 160  # of the palette: a small file
 
 
-def draw(rules: tuple[Rule, ...], figures: dict[str, Path]) -> None:
+def draw(rules: tuple[Method, ...], figures: dict[str, Path]) -> None:
     """Runs every rule from every start, and writes the PNGs that are new or changed."""
     background = _background()
     for number, rule in enumerate(rules, start=1):
@@ -38,7 +38,7 @@ def draw(rules: tuple[Rule, ...], figures: dict[str, Path]) -> None:
         print(f"[{number}/{len(rules)}] {rule.name} {took:.1f} s", flush=True)
 
 
-def optimizer_of(rule: Rule) -> optax.GradientTransformationExtraArgs:
+def optimizer_of(rule: Method) -> optax.GradientTransformationExtraArgs:
     """The rule of the table with Adam behind it."""
     tx = eval(rule.call, {"auxjax": auxjax, "optax": optax})
     if "optax.adam" in rule.call:  # it owns its optimizer

@@ -1,4 +1,4 @@
-"""The generated pages: one per rule, and the chooser. Needs nothing but Python."""
+"""The generated pages: one per rule, and the chooser. Needs nothing but auxjax."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from _docstrings import to_markdown
 from _recipe import recipe, recipe_of
-from _rules import AGGREGATORS, RULES, SITUATIONS, WEIGHTINGS, Rule
+from _rules import AGGREGATORS, RULES, SITUATIONS, WEIGHTINGS
+
+from auxjax.rules import Method
 
 DOCS = Path(__file__).parent
 PACKAGE = DOCS.parent / "auxjax"
 FIGURES = {rule.name: DOCS / "rules" / f"{rule.name}.png" for rule in RULES}
-MADE_BY = (
-    "<!-- Made by `python docs/make.py`; edit the docstrings or docs/_rules.py. -->"
-)
+MADE_BY = "<!-- Made by `python docs/make.py`; edit the docstrings or auxjax/rules. -->"
 
 
 def pages() -> dict[Path, str]:
@@ -36,7 +36,7 @@ def stale() -> list[Path]:
     return old + left + [FIGURES[rule.name] for rule in to_draw()]
 
 
-def to_draw() -> list[Rule]:
+def to_draw() -> list[Method]:
     """Rules whose figure is absent, or was drawn from something else."""
     return [r for r in RULES if recipe_of(FIGURES[r.name]) != recipe(r)]
 
@@ -55,13 +55,13 @@ class _Source:
                     if isinstance(node, ast.FunctionDef | ast.ClassDef):
                         self.found[node.name] = (node, text)
 
-    def functions_of(self, rule: Rule) -> list[str]:
+    def functions_of(self, rule: Method) -> list[str]:
         """The rule's public functions, the main one first."""
         name = rule.name
         names = [f"scale_by_{name}", name, f"{name}_weights", f"{name}_rows"]
         return [x for x in names if x in self.found and x in self.public]
 
-    def states_of(self, rule: Rule) -> list[str]:
+    def states_of(self, rule: Method) -> list[str]:
         """Classes whose docstring says that they are this rule's state."""
         named = (f"`scale_by_{rule.name}`", f"`{rule.name}`")
         return [
@@ -112,7 +112,7 @@ def _exported(init: Path) -> set[str]:
     raise ValueError(f"`{init}` should have an `__all__`. Found none.")
 
 
-def price(rule: Rule) -> str:
+def price(rule: Method) -> str:
     """A sentence."""
     passes = [f"{rule.backward} backward pass{'' if rule.backward == '1' else 'es'}"]
     if rule.tangent != "0":
@@ -127,10 +127,10 @@ def price(rule: Rule) -> str:
     return f"{text}. {rule.price_note}".strip()
 
 
-def _page(rule: Rule, source: _Source) -> str:
+def _page(rule: Method, source: _Source) -> str:
     names = source.functions_of(rule)
     if not names:
-        raise ValueError(f"`{rule.name}` of docs/_rules.py is no rule of `auxjax`.")
+        raise ValueError(f"`{rule.name}` of auxjax/rules is no rule of `auxjax`.")
     summary = source.docstring(names[0]).splitlines()[0]
     good_for = ", ".join(
         f"[{SITUATIONS[key].title.lower()}](../choose.md#{key})"
@@ -173,7 +173,7 @@ def _linker(here: str, folder: str = ""):
     return link
 
 
-def _row(rule: Rule) -> str:
+def _row(rule: Method) -> str:
     link = _linker(rule.name, "rules/")
     tangent = "" if rule.tangent == "0" else f", {rule.tangent} tangent"
     page = f"[{rule.title}](rules/{rule.name}.md)"

@@ -1,4 +1,4 @@
-"""What a figure was drawn from, as a mark in its file. Needs nothing but Python."""
+"""What a figure was drawn from, as a mark in its file. Needs no drawing."""
 
 from __future__ import annotations
 
@@ -7,21 +7,31 @@ import hashlib
 import struct
 from pathlib import Path
 
-from _rules import Rule
+from auxjax.rules import Method
 
 KEY = "recipe"
 DRAWN_BY = ("_toy.py", "_figures.py")
 
 
-def recipe(rule: Rule) -> str:
-    """Of the rule's call and the drawing code; comments and layout do not count.
+def recipe(rule: Method) -> str:
+    """Of the rule's call and the drawing code; words and layout do not count.
 
     The rule's own code is not in it: who changes that draws again by `--redraw`.
     """
     folder = Path(__file__).parent
-    code = [ast.unparse(ast.parse((folder / x).read_text())) for x in DRAWN_BY]
+    code = [_without_words((folder / x).read_text()) for x in DRAWN_BY]
     text = "\n".join([*code, rule.call, *rule.takes])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_words(source: str) -> str:
+    """The code without docstrings and comments."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        if isinstance(node, kinds) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
 
 
 def recipe_of(path: Path) -> str | None:

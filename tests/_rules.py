@@ -1,9 +1,12 @@
 """Every rule, once: how it is made for three tasks and what its update asks for.
 
-To add one: a line in `WEIGHTINGS` or `AGGREGATORS`, and one in `COMPOSITIONS`.
+The table of rules (`auxjax.rules`) says which rules there are. One that has no options
+here is made with its defaults; what it takes beside the number of tasks and the shared
+parameters, or promises beyond the others, is a line in `WEIGHTINGS` or `AGGREGATORS`.
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +16,7 @@ import numpy as np
 import optax
 
 import auxjax
+from auxjax.rules import METHODS
 
 TASKS, STEPS = 3, 4
 TRUNK = {"heads": False, "w": True}
@@ -65,14 +69,12 @@ WEIGHTINGS = {
     "equal": all_of("equal", main=True),
     "uncertainty": all_of("uncertainty", optimizer=momentum, classification=[1, 2]),
     "revised_uncertainty": all_of("revised_uncertainty", optimizer=momentum),
-    "dwa": all_of("dwa"),
     "rlw": all_of("rlw", draws=True),
     "rlw dirichlet": all_of("rlw", distribution="dirichlet", draws=True),
     "gradnorm": all_of("gradnorm", optimizer=optax.sgd(0.01), where=TRUNK),
     "gradnorm sketch": all_of(
         "gradnorm", optimizer=momentum, where=TRUNK, sketch=2, draws=True
     ),
-    "gls": all_of("gls"),
     "stch": all_of("stch", mu=0.5),
     "stch log": all_of("stch", log=True, warmup=2),
     "imtl_l": all_of("imtl_l", optimizer=momentum),
@@ -135,25 +137,32 @@ def aggregator(name, *, any_number=True, draws=False, **options):
 
 shared = functools.partial(aggregator, where=TRUNK)
 AGGREGATORS = {
-    "sum_tasks": aggregator("sum_tasks"),
-    "mean_tasks": aggregator("mean_tasks"),
-    "mgda": shared("mgda"),
     "pcgrad": shared("pcgrad"),
     "gradvac": shared("gradvac", num_tasks=TASKS, any_number=False),
-    "graddrop": shared("graddrop", draws=True),
-    "cagrad": shared("cagrad"),
-    "imtl_g": shared("imtl_g"),
-    "nash_mtl": shared("nash_mtl"),
-    "aligned_mtl": shared("aligned_mtl"),
-    "upgrad": shared("upgrad"),
-    "dualproj": shared("dualproj"),
-    "con_fig": shared("con_fig"),
-    "fairgrad": shared("fairgrad"),
     "sdmgrad": shared("sdmgrad", num_tasks=TASKS, any_number=False, learning_rate=0.1),
 }
+
+
+def by_default(method):
+    """A rule of the table with no options but those that every rule may have."""
+    taken = inspect.signature(getattr(auxjax, method.name)).parameters
+    known = {"num_tasks": TASKS, "where": TRUNK}
+    options = {name: value for name, value in known.items() if name in taken}
+    if method.kind == "weighting":
+        return weighting(method.name, *method.takes, draws="key" in taken, **options)
+    any_number = "num_tasks" not in taken
+    return aggregator(
+        method.name, any_number=any_number, draws="key" in taken, **options
+    )
+
+
+for method in METHODS.values():
+    room = WEIGHTINGS if method.kind == "weighting" else AGGREGATORS
+    if method.name not in room:
+        room[method.name] = by_default(method)
 RULES = WEIGHTINGS | AGGREGATORS
 
-COMPOSITIONS = [  # every weighting, every aggregator but the sum, every optimizer
+COMPOSITIONS = [  # some of the weightings, aggregators and optimizers
     ("fixed", "mean_tasks", "sgd"),
     ("equal", "mgda", "momentum"),
     ("uncertainty", "pcgrad", "adam"),
@@ -174,6 +183,11 @@ COMPOSITIONS = [  # every weighting, every aggregator but the sum, every optimiz
     ("log_loss", "upgrad", "momentum"),
     ("scale_by_autolambda", "pcgrad", "clipped"),
     ("autolambda", "mgda", "sgd"),
+]
+COMPOSITIONS += [  # and every other weighting, every other aggregator but the sum
+    (name, "pcgrad", "adam") if method.kind == "weighting" else ("fixed", name, "adam")
+    for name, method in METHODS.items()
+    if name != "sum_tasks" and not any(name in chain for chain in COMPOSITIONS)
 ]
 OPTIMIZERS = {
     "sgd": lambda: optax.sgd(0.1),

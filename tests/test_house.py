@@ -18,6 +18,7 @@ ROOMS = [
     "meta",
     "aggregation",
     "weighting",
+    "rules",
     "auxiliary",
     "models",
     "_numbers",
@@ -28,7 +29,7 @@ ROOMS = [
     "labelling",
     "run",
 ]
-CORE = ROOMS[:7]
+CORE = ROOMS[: ROOMS.index("rules") + 1]  # what needs no extra
 CORE_NEEDS = {"jax", "numpy", "optax", "chex"}
 EXTRAS = {
     *("ale_py", "brax", "flax", "gymnasium", "gymnax", "matplotlib", "mujoco", "orbax"),
@@ -224,10 +225,15 @@ def run_python(code):
 
 
 def test_import_auxjax_needs_no_extra():
-    code = "import sys, auxjax; print(*{m.split('.')[0] for m in sys.modules})"
-    loaded = set(run_python(code))
+    loaded = set(run_python("import sys, auxjax; print(*sys.modules)"))
     assert "optax" in loaded
-    assert not loaded & EXTRAS
+    assert not {module.split(".")[0] for module in loaded} & EXTRAS
+    assert "auxjax.rules" not in loaded  # nor what most programs do not need
+
+
+def test_the_table_of_rules_needs_no_extra():
+    loaded = set(run_python("import sys, auxjax.rules; print(*sys.modules)"))
+    assert not {module.split(".")[0] for module in loaded} & EXTRAS
 
 
 def test_works_where_jaxtyping_is_absent():

@@ -1,0 +1,109 @@
+"""The table of rules: every rule is in it, and each row holds."""
+
+import inspect
+import re
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import auxjax
+from auxjax.rules import AGGREGATOR, KINDS, METHODS, RULES, WEIGHTING, Setting
+
+NO_RULES = {"accumulate_tasks", "task_metrics"}  # of these two rooms, but not rules
+SETTING = Setting(num_tasks=3, optimizer=optax.sgd(0.1), steps=10)
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def rules_of(room):
+    """Names of the rules that a facade offers; `scale_by_x` and `x` are one."""
+    functions = [
+        name
+        for name in room.__all__
+        if inspect.isfunction(getattr(room, name))
+        and not name.endswith(("_weights", "_rows"))
+    ]
+    return {name.removeprefix("scale_by_") for name in functions} - NO_RULES
+
+
+@pytest.mark.parametrize(
+    ("room", "kind"),
+    [(auxjax.weighting, WEIGHTING), (auxjax.aggregation, AGGREGATOR)],
+)
+def test_every_rule_of_a_facade_has_a_row_and_every_row_a_rule(room, kind):
+    rows = {name for name, method in METHODS.items() if method.kind == kind}
+    assert len(rules_of(room)) > 10
+    assert rows == rules_of(room)
+    assert all(name == method.name for name, method in METHODS.items())
+
+
+def test_equal_weights_come_first():
+    assert next(iter(METHODS)) == "equal"
+    assert next(iter(RULES)) == "equal"
+
+
+@every_method
+def test_a_row_says_what_it_should(name):
+    method = METHODS[name]
+    assert method.title
+    assert method.when.endswith(".")
+    assert method.when_not.endswith(".")
+    assert re.fullmatch(r"T|T \+ 1|\d", method.backward)
+    assert re.fullmatch(r"\d", method.tangent)
+    assert method.situations
+    assert set(method.situations) <= {"main", "all", "many", "rl"}
+
+
+@every_method
+def test_the_paper_is_the_one_that_the_rule_refers_to(name):
+    docstrings = [
+        getattr(auxjax, function).__doc__
+        for function in (name, f"scale_by_{name}", f"{name}_weights")
+        if hasattr(auxjax, function)
+    ]
+    paper = METHODS[name].paper
+    if not paper:
+        assert name in ("equal", "fixed", "sum_tasks", "mean_tasks")
+        return
+    year = re.search(r"\b(19|20)\d\d\b", paper)
+    number = re.search(r"arXiv (\d{4}\.\d{5})", paper)
+    wanted = number[1] if number else year[0]
+    assert any(wanted in docstring for docstring in docstrings)
+
+
+@every_method
+def test_variants_are_the_methods_own(name):
+    method = METHODS[name]
+    assert method.variants or name == "sum_tasks"  # what `equal` ends in
+    for variant, rule in method.variants.items():
+        assert variant.split("-")[0] == name
+        assert RULES[variant] is rule
+        assert rule.kind in KINDS
+        assert set(method.takes) <= set(rule.takes)
+        assert (rule.kind == AGGREGATOR) == (method.kind == AGGREGATOR)
+
+
+def test_compositions_are_of_rules():
+    names = [name for name in RULES if "+" in name]
+    assert len(names) == 9
+    assert {part for name in names for part in name.split("+")} <= METHODS.keys()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_every_rule_is_built_from_a_setting(name):
+    """Rows that are its own: three tasks, where it wants their number."""
+    state = RULES[name](SETTING).init(jnp.zeros(3))
+    metrics = auxjax.task_metrics(state)
+    if RULES[name].kind != AGGREGATOR and name != "log_loss":
+        assert metrics["weights"].shape == (3,)
+
+
+def test_what_is_learned_goes_about_as_far_in_every_training():
+    """Adam's steps are as long as its rate: so many of them make `travel`."""
+    for steps, every in ((10, 1), (1000, 1), (1000, 50)):
+        setting = Setting(2, optax.identity(), steps, travel=2.0)
+        learn = setting.learn(every)
+        with jax.numpy_dtype_promotion("standard"):  # Adam counts in integers
+            step, _ = learn.update(jnp.ones(()), learn.init(jnp.zeros(())))
+        assert float(-step) * steps / every == pytest.approx(2.0, rel=1e-4)
