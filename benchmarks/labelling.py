@@ -32,9 +32,9 @@ from _ratios import OUT
 
 from auxjax.data import digits
 from auxjax.labelling import (
+    Hierarchy,
     LabelData,
     LabellingConfig,
-    hierarchy,
     make_method,
     many_headed,
 )
@@ -109,7 +109,7 @@ class Ours:
     def __init__(self, config: Config, network: str, images, labels, seeds: int):
         """Compiles it, and goes through it once."""
         side = images.shape[1]
-        blocks, setting = hierarchy(CLASSES, PSI), told(config)
+        blocks, setting = Hierarchy(CLASSES, PSI), told(config)
         heads = (linear_head(CLASSES), linear_head(blocks.num_labels))
         of_agent = (linear_head(blocks.num_labels, scale=0.01), linear_head(1))
         networks = [many_headed(trunk(network, side), *x) for x in (heads, of_agent)]

@@ -19,11 +19,11 @@ from auxjax.labelling._environment import (
     LabellingEnv,
     Observation,
 )
+from auxjax.labelling._episode import EpisodeConfig
 from auxjax.labelling._gymnasium import gymnasium_env
 from auxjax.labelling._hierarchy import (
     Hierarchy,
     check_labels,
-    hierarchy,
     human_labels,
     masked_softmax,
 )
@@ -55,6 +55,7 @@ __all__ = [
     "METHODS",
     "EnvParams",
     "EnvState",
+    "EpisodeConfig",
     "Hierarchy",
     "LabelData",
     "LabelGradient",
@@ -80,7 +81,6 @@ __all__ = [
     "focal_loss",
     "focal_loss_of_logits",
     "gymnasium_env",
-    "hierarchy",
     "human_labeller",
     "human_labels",
     "kmeans",

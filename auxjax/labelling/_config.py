@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy as np
 import optax
 
-from auxjax.labelling._losses import check_formula
+from auxjax._numbers import integer
+from auxjax.labelling._episode import EpisodeConfig
 from auxjax.rl import PPOConfig
 
 METHODS = (
@@ -25,25 +25,21 @@ METHODS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class LabellingConfig:
+class LabellingConfig(EpisodeConfig):
     """Auxiliary labels, who makes them and how the main network learns from them.
+
+    The fields of an episode, `batch_size` to `weight_formula`, are `EpisodeConfig`'s.
 
     Attributes:
       method: one of `METHODS`: no auxiliary task, labels made by humans, drawn at
         random, by k-means, MAXL, weight-aware MAXL, RL-AUX, weight-aware RL-AUX.
-      batch_size: images of a training batch.
       aux_weight: λ, of the auxiliary loss.
       learning_rate: of the main network's SGD.
       halve_every: epochs after which that and MAXL's learning rate halve.
       label_learning_rate: of MAXL's label network.
-      label_weight_decay: likewise.
+      label_weight_decay: of that network.
       meta_method: MAXL's gradient, `"exact"` or `"difference"`.
-      entropy_coef: of the batch entropy, in RL-AUX's reward or MAXL's loss; None: 1 for
-        RL-AUX, 0.2 for MAXL, as in the papers. (RL-AUX's released code has 0.2 too.)
       weight_scale: R of WA-MAXL's factor 2^(2Rw − R).
-      weight_formula: of WA-RL's factor; see `weight_factor`.
-      num_weights: WA-RL's weight classes.
-      eval_size: images on which RL-AUX's reward is measured.
       restore: where RL-AUX's main network goes back to what it was before it served
         to train the agent: `"epoch"` after each epoch, `"batch"` after each batch,
         `"never"` (an ablation: the agent's epochs train the main network too).
@@ -55,18 +51,13 @@ class LabellingConfig:
     """
 
     method: str = "rl"
-    batch_size: int = 100
     aux_weight: float = 1.0
     learning_rate: float = 0.01
     halve_every: int = 50
     label_learning_rate: float = 1e-3
     label_weight_decay: float = 5e-4
     meta_method: str = "exact"
-    entropy_coef: float | None = None
     weight_scale: float = 5.0
-    weight_formula: str = "paper"
-    num_weights: int = 21
-    eval_size: int = 256
     restore: str = "epoch"
     rollout_batches: int = 20
     ppo: PPOConfig = dataclasses.field(
@@ -76,6 +67,7 @@ class LabellingConfig:
 
     def __post_init__(self):
         """Refuses settings that make no sense."""
+        super().__post_init__()
         choices = {
             "method": METHODS,
             "meta_method": ("exact", "difference"),
@@ -87,13 +79,8 @@ class LabellingConfig:
                     f"`{name}` should be one of {', '.join(allowed)}. "
                     f"Found {getattr(self, name)}."
                 )
-        sizes = ("batch_size", "eval_size", "halve_every", "rollout_batches")
-        for name in (*sizes, "kmeans_iterations"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or isinstance(value, bool):
-                raise ValueError(f"`{name}` should be an integer. Found {value!r}.")
-            if value < 1:
-                raise ValueError(f"`{name}` should be at least 1. Found {value}.")
+        for name in ("halve_every", "rollout_batches", "kmeans_iterations"):
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         for name in ("learning_rate", "label_learning_rate"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
@@ -102,20 +89,40 @@ class LabellingConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"`{name}` should be at least 0. Found {value}.")
-        coef = self.entropy_coef
-        if coef is not None and not (math.isfinite(coef) and coef >= 0):
+        self._check_minibatch(self.rollout_batches)
+
+    def check_samples(self, samples: int) -> None:
+        """Refuses sizes that so many training images do not allow.
+
+        Args:
+          samples: how many there are.
+
+        Raises:
+          ValueError: a batch, RL-AUX's evaluation or its minibatch is larger.
+        """
+        for name in ("batch_size", "eval_size")[: 1 + self.is_rl]:
+            if getattr(self, name) > samples:
+                raise ValueError(
+                    f"`{name}` should be at most {samples}, the number of samples. "
+                    f"Found {getattr(self, name)}."
+                )
+        self._check_minibatch(self.rollouts(samples // self.batch_size)[0])
+
+    def rollouts(self, steps: int) -> tuple[int, int]:
+        """Batches of a rollout, and rollouts of an epoch of so many batches.
+
+        The last rollout may go beyond the epoch's end, by less than its length.
+        """
+        updates = -(-steps // self.rollout_batches)
+        return -(-steps // updates), updates
+
+    def _check_minibatch(self, batches: int) -> None:
+        most = self.batch_size * batches
+        if self.is_rl and self.ppo.minibatch_size > most:
             raise ValueError(
-                "`entropy_coef` should be at least 0: below, to use one label alone "
-                f"would pay. Found {coef}."
+                f"`ppo.minibatch_size` should be at most {most}, the images of a "
+                f"rollout. Found {self.ppo.minibatch_size}."
             )
-        if self.is_rl and self.ppo.minibatch_size > (
-            most := self.batch_size * self.rollout_batches
-        ):
-            raise ValueError(
-                f"`ppo.minibatch_size` should be at most {most}, the images of "
-                f"`rollout_batches`. Found {self.ppo.minibatch_size}."
-            )
-        check_formula(self.weight_formula, self.num_weights)
 
     @property
     def weighted(self) -> bool:
@@ -135,9 +142,9 @@ class LabellingConfig:
     @property
     def entropy_weight(self) -> float:
         """`entropy_coef`, or the method's own."""
-        if self.entropy_coef is not None:
-            return self.entropy_coef
-        return 0.2 if self.is_maxl else 1.0
+        if self.is_maxl and self.entropy_coef is None:
+            return 0.2
+        return super().entropy_weight
 
     def schedule(self, start: float, steps_per_epoch: int) -> optax.Schedule:
         """A learning rate that halves every `halve_every` epochs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +10,9 @@ import jax.core
 import jax.numpy as jnp
 
 from auxjax._types import Array, Bool, Float, Int, Key
+from auxjax.labelling._episode import EpisodeConfig
 from auxjax.labelling._hierarchy import Hierarchy, check_labels
-from auxjax.labelling._losses import batch_entropy, check_formula, weight_factor
+from auxjax.labelling._losses import batch_entropy, weight_factor
 from auxjax.labelling._main import MainBatch, MainState, MainTask
 from auxjax.supervised import epoch_indices
 
@@ -49,7 +49,7 @@ Step = tuple[Observation, EnvState, Array, Array, Array, dict[str, Array]]
 
 
 @dataclasses.dataclass(frozen=True)
-class LabellingEnv:
+class LabellingEnv(EpisodeConfig):
     r"""An episode is an epoch: every image is seen, labelled and trained on once.
 
     After every B labels the main network is trained one step on the batch. Then
@@ -78,15 +78,12 @@ class LabellingEnv:
     An action is a label, `[]` int32, and with `weighted` a pair of a label and a weight
     class, `[2]` int32. See `Hierarchy.inside` for labels outside the image's block.
 
+    The fields of an episode, `batch_size` to `weight_formula`, are `EpisodeConfig`'s.
+
     Attributes:
       task: the main network, its losses and its optimizer.
       hierarchy: the labels.
-      batch_size: B, images of a training batch.
-      eval_size: images that the reward is measured on, drawn without replacement.
-      entropy_coef: c; 1 in the paper, 0.2 in the released code.
       weighted: whether the agent also chooses each sample's weight.
-      num_weights: weight classes.
-      weight_formula: see `weight_factor`.
       mode: `"agent"`, or `"main"`: no reward is computed, since no agent learns.
       restore: `"epoch"`: the next episode starts from the canonical network again;
         `"batch"`: so does the next batch (the paper's ablation A.2).
@@ -101,28 +98,13 @@ class LabellingEnv:
 
     task: MainTask
     hierarchy: Hierarchy
-    batch_size: int = 100
-    eval_size: int = 256
-    entropy_coef: float = 1.0
     weighted: bool = False
-    num_weights: int = 21
-    weight_formula: str = "paper"
     mode: str = "agent"
     restore: str = "epoch"
 
     def __post_init__(self):
         """Refuses settings that make no sense."""
-        for name in ("batch_size", "eval_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"`{name}` should be at least 1. Found {getattr(self, name)}."
-                )
-        check_formula(self.weight_formula, self.num_weights)
-        if not (math.isfinite(self.entropy_coef) and self.entropy_coef >= 0):
-            raise ValueError(
-                "`entropy_coef` should be at least 0: below, to use one label alone "
-                f"would pay. Found {self.entropy_coef}."
-            )
+        super().__post_init__()
         if self.mode not in ("agent", "main"):
             raise ValueError(f'`mode` should be "agent" or "main". Found {self.mode}.')
         if self.restore not in ("epoch", "batch"):
@@ -311,11 +293,11 @@ class LabellingEnv:
     def _evaluate(self, main, state, params) -> Float[Array, ""]:
         """The primary loss on the images whose turn it is."""
         drawn = state.judged[state.batch % state.judged.shape[0]]
-        found = self.task.evaluate(main, params.images[drawn], _targets(params, drawn))
-        return found.astype(jnp.float32)
+        loss = self.task.evaluate(main, params.images[drawn], _targets(params, drawn))
+        return loss.astype(jnp.float32)
 
     def _result(self, state, observation, trained: Bool[Array, ""], loss, entropy):
-        reward = -loss + self.entropy_coef * entropy  # Eq. 4; 0 where not trained
+        reward = -loss + self.entropy_weight * entropy  # Eq. 4; 0 where not trained
         over = state.batch >= state.order.shape[0]
         info: dict[str, Any] = {"trained": trained, "loss": loss, "entropy": entropy}
         return observation, state, reward, over, jnp.zeros_like(over), info

@@ -48,10 +48,10 @@ def gymnasium_env(env: LabellingEnv, params: EnvParams, *, seed: int = 0) -> Any
     Example:
       >>> import jax, jax.numpy as jnp, optax
       >>> from auxjax.labelling import EnvParams, LabellingEnv, MainTask
-      >>> from auxjax.labelling import gymnasium_env, hierarchy, many_headed
+      >>> from auxjax.labelling import gymnasium_env, Hierarchy, many_headed
       >>> from auxjax.models import encoder, linear_head
       >>> net = many_headed(encoder((3,), features=4), linear_head(2), linear_head(4))
-      >>> env = LabellingEnv(MainTask(net, optax.sgd(0.1)), hierarchy(2, 2),
+      >>> env = LabellingEnv(MainTask(net, optax.sgd(0.1)), Hierarchy(2, 2),
       ...                    batch_size=2, eval_size=4)
       >>> images = jnp.linspace(0, 1, 12).reshape(4, 3)
       >>> main = env.task.init(jax.random.key(0), images)

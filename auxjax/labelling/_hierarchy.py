@@ -20,10 +20,28 @@ class Hierarchy:
     Attributes:
       classes: C.
       psi: ψ.
+      num_labels: K. Where it is said it has to be ψC; 0: it is.
+
+    Raises:
+      ValueError: C or ψ is below 1, or K is not ψC.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> blocks = Hierarchy(classes=2, psi=3)
+      >>> blocks.num_labels
+      6
+      >>> blocks.mask(jnp.array([1])).astype(int).tolist()
+      [[0, 0, 0, 1, 1, 1]]
+
+    References:
+      Liu et al., *Self-Supervised Generalisation with Meta Auxiliary Learning*, arXiv
+      1901.08933; Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement
+      Learning*, Eq. 5, 6.
     """
 
     classes: int
     psi: int
+    num_labels: int = 0
 
     def __post_init__(self):
         """Refuses a hierarchy without classes, or classes without labels."""
@@ -33,11 +51,13 @@ class Hierarchy:
                 raise ValueError(f"`{name}` should be an integer. Found {value!r}.")
             if value < 1:
                 raise ValueError(f"`{name}` should be at least 1. Found {value}.")
-
-    @property
-    def num_labels(self) -> int:
-        """K = ψC."""
-        return self.classes * self.psi
+        product = self.psi * self.classes
+        if self.num_labels not in (0, product):
+            raise ValueError(
+                f"`num_labels` should be psi × classes = {self.psi} × {self.classes} = "
+                f"{product}. Found {self.num_labels}."
+            )
+        object.__setattr__(self, "num_labels", product)
 
     def mask(self, labels: Int[Array, "*B"]) -> Bool[Array, "*B K"]:
         """The labels that samples of these main classes may have (Eq. 6)."""
@@ -73,39 +93,6 @@ class Hierarchy:
         return jnp.where(self.mask(labels), everywhere, 0)
 
 
-def hierarchy(classes: int, psi: int, num_labels: int | None = None) -> Hierarchy:
-    """ψ auxiliary labels for each of C main classes.
-
-    Args:
-      classes: C.
-      psi: ψ.
-      num_labels: K, where it is known beforehand: it has to be ψC.
-
-    Returns:
-      The hierarchy.
-
-    Raises:
-      ValueError: C or ψ is below 1, or K is not ψC.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> hierarchy(2, 3).mask(jnp.array([1])).astype(int).tolist()
-      [[0, 0, 0, 1, 1, 1]]
-
-    References:
-      Liu et al., *Self-Supervised Generalisation with Meta Auxiliary Learning*, arXiv
-      1901.08933; Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement
-      Learning*, Eq. 5, 6.
-    """
-    made = Hierarchy(classes, psi)
-    if num_labels is not None and num_labels != made.num_labels:
-        raise ValueError(
-            f"`num_labels` should be psi × classes = {psi} × {classes} = "
-            f"{made.num_labels}. Found {num_labels}."
-        )
-    return made
-
-
 def masked_softmax(
     logits: Float[Array, "*B K"], labels: Int[Array, "*B"], hierarchy: Hierarchy
 ) -> Float[Array, "*B K"]:
@@ -126,7 +113,7 @@ def masked_softmax(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> masked_softmax(jnp.zeros((1, 4)), jnp.array([1]), hierarchy(2, 2)).tolist()
+      >>> masked_softmax(jnp.zeros((1, 4)), jnp.array([1]), Hierarchy(2, 2)).tolist()
       [[0.0, 0.0, 0.5, 0.5]]
 
     References:
@@ -165,16 +152,16 @@ def human_labels(
     Example:
       >>> import numpy as np
       >>> digits = np.array([0, 1, 2, 3, 8, 9])
-      >>> human_labels(hierarchy(2, 3), digits % 2, digits).tolist()
+      >>> human_labels(Hierarchy(2, 3), digits % 2, digits).tolist()
       [0, 3, 1, 4, 2, 5]
     """
-    main, found = check_labels(hierarchy, coarse), np.asarray(fine)
-    if found.shape != main.shape or not np.issubdtype(found.dtype, np.integer):
+    main, finer = check_labels(hierarchy, coarse), np.asarray(fine)
+    if finer.shape != main.shape or not np.issubdtype(finer.dtype, np.integer):
         raise ValueError(
-            f"`fine` should be integers of shape {main.shape}. Found {found.dtype} "
-            f"{found.shape}."
+            f"`fine` should be integers of shape {main.shape}. Found {finer.dtype} "
+            f"{finer.shape}."
         )
-    own = [np.unique(found[main == c]) for c in range(hierarchy.classes)]
+    own = [np.unique(finer[main == c]) for c in range(hierarchy.classes)]
     for c, values in enumerate(own):
         if len(values) > hierarchy.psi:
             raise ValueError(
@@ -190,7 +177,7 @@ def human_labels(
     out = np.zeros(main.shape, np.int32)
     for c, values in enumerate(own):
         here = main == c
-        out[here] = c * hierarchy.psi + np.searchsorted(values, found[here])
+        out[here] = c * hierarchy.psi + np.searchsorted(values, finer[here])
     return out
 
 
@@ -207,21 +194,21 @@ def check_labels(hierarchy: Hierarchy, labels: ArrayLike) -> np.ndarray:
     Raises:
       ValueError: they are no integers, out of range, or leave a class empty.
     """
-    found = np.asarray(labels)
-    if found.ndim != 1 or not np.issubdtype(found.dtype, np.integer):
+    values = np.asarray(labels)
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):
         raise ValueError(
             "`labels` should be integers, one per sample. "
-            f"Found {found.dtype} {found.shape}."
+            f"Found {values.dtype} {values.shape}."
         )
-    check_range("labels", found, hierarchy.classes)
-    counts = np.bincount(found, minlength=hierarchy.classes)
+    check_range("labels", values, hierarchy.classes)
+    counts = np.bincount(values, minlength=hierarchy.classes)
     if not counts.all():
         empty = np.flatnonzero(counts == 0).tolist()
         raise ValueError(
             f"`labels` should hold every class of 0 … {hierarchy.classes - 1}. "
             f"Found no sample of {empty}."
         )
-    return found
+    return values
 
 
 def check_range(name: str, values: np.ndarray, count: int) -> None:

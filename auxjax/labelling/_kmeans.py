@@ -40,11 +40,11 @@ def kmeans(
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from auxjax.labelling import hierarchy
+      >>> from auxjax.labelling import Hierarchy
       >>> points = jnp.array([[0.0], [1.0], [8.0], [9.0], [5.0], [7.0]])
       >>> labels = jnp.array([0, 0, 0, 0, 1, 1])
-      >>> found = kmeans(jax.random.key(0), points, labels, hierarchy(2, 2))
-      >>> jnp.sort(found[:2, 0]).tolist(), jnp.sort(found[2:, 0]).tolist()
+      >>> centres = kmeans(jax.random.key(0), points, labels, Hierarchy(2, 2))
+      >>> jnp.sort(centres[:2, 0]).tolist(), jnp.sort(centres[2:, 0]).tolist()
       ([0.5, 8.5], [5.0, 7.0])
 
     References:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Float, Params
 from auxjax.jacobian import task_jacobian
 from auxjax.meta import lookahead
@@ -73,11 +74,11 @@ def label_gradient(
 
     Example:
       >>> import jax.numpy as jnp, optax
-      >>> found = label_gradient(
+      >>> slope = label_gradient(
       ...     lambda phi: (2 * phi, None), lambda p, y: 0.5 * (p - y) ** 2,
       ...     lambda p: 0.5 * p**2, jnp.array(1.0), jnp.array(4.0), optax.sgd(0.5),
       ...     optax.sgd(0.5).init(jnp.array(4.0)))
-      >>> float(found.gradient)  # θ⁺ = ½θ + φ = 3, so ∂½θ⁺²/∂φ = 3
+      >>> float(slope.gradient)  # θ⁺ = ½θ + φ = 3, so ∂½θ⁺²/∂φ = 3
       3.0
 
     References:
@@ -96,12 +97,10 @@ def label_gradient(
         raise ValueError(f"`epsilon` should be above 0. Found {epsilon}.")
     labels, pull_back, aux = jax.vjp(generate, phi, has_aux=True)
     jac = task_jacobian(lambda p, y: (train_loss(p, y),), params, labels)
-    with jax.numpy_dtype_promotion("standard"):  # Optax's Adam counts in integers
-        ahead = lookahead(
-            jac, jnp.ones(1, jac.losses.dtype), optimizer, opt_state, params
-        )
-        meta, d = jax.value_and_grad(meta_loss)(ahead.params)
-        v = ahead.pull(d)
+    ones = jnp.ones(1, jac.losses.dtype)
+    ahead = lookahead(jac, ones, with_mixed_dtypes(optimizer), opt_state, params)
+    meta, d = jax.value_and_grad(meta_loss)(ahead.params)
+    v = ahead.pull(d)
 
     def label_slope(p):
         return jax.grad(train_loss, argnums=1)(p, labels)

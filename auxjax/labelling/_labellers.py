@@ -111,10 +111,10 @@ def kmeans_labeller(
     """
 
     def points(images):
-        found = images if features is None else features(images)
-        found = found.reshape(found.shape[0], -1)
-        is_float = jnp.issubdtype(found.dtype, jnp.floating)
-        return found if is_float else found.astype(jnp.float32) / 255
+        numbers = images if features is None else features(images)
+        numbers = numbers.reshape(numbers.shape[0], -1)
+        is_float = jnp.issubdtype(numbers.dtype, jnp.floating)
+        return numbers if is_float else numbers.astype(jnp.float32) / 255
 
     def init(key, data):
         images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
@@ -136,15 +136,15 @@ def count_labels(
     return jnp.sum(targets.astype(jnp.float32), axis=0)
 
 
-def check_data(data: LabelData, hierarchy: Hierarchy, batch_size: int) -> None:
+def check_data(data: LabelData, hierarchy: Hierarchy) -> None:
     """Refuses data that a method cannot learn from.
 
     Values are looked at where they are at hand: not inside `jax.jit`, where only the
     shapes are known.
 
     Raises:
-      ValueError: a batch larger than the data, leaves of unequal length, labels that
-        are out of range or leave a class empty, human labels outside their block.
+      ValueError: leaves of unequal length, labels that are out of range or leave a
+        class empty, human labels outside their block.
     """
     samples = data.images.shape[0]
     for name in ("labels", "human"):
@@ -154,11 +154,6 @@ def check_data(data: LabelData, hierarchy: Hierarchy, batch_size: int) -> None:
                 f"`{name}` should be one number per image, {(samples,)}. "
                 f"Found {values.shape}."
             )
-    if batch_size > samples:
-        raise ValueError(
-            f"`batch_size` should be at most {samples}, the number of samples. "
-            f"Found {batch_size}."
-        )
     if isinstance(data.labels, jax.core.Tracer):
         return
     labels = check_labels(hierarchy, data.labels)

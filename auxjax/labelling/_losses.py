@@ -137,8 +137,8 @@ def label_use(counts: Float[Array, " K"], hierarchy: Hierarchy) -> Float[Array, 
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.labelling import hierarchy
-      >>> float(label_use(jnp.array([5.0, 5.0, 9.0, 0.0]), hierarchy(2, 2)))
+      >>> from auxjax.labelling import Hierarchy
+      >>> float(label_use(jnp.array([5.0, 5.0, 9.0, 0.0]), Hierarchy(2, 2)))
       0.5
     """
     table = counts.reshape(hierarchy.classes, hierarchy.psi)

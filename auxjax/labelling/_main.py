@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Float
 from auxjax.labelling._losses import focal_loss_of_logits
 from auxjax.labelling._network import NetworkLike
@@ -106,10 +107,9 @@ class MainTask:
         gradient, (model_state, metrics) = jax.grad(self.losses, has_aux=True)(
             main.params, main.model_state, batch
         )
-        with jax.numpy_dtype_promotion("standard"):  # Optax counts in integers
-            update, opt_state = self.optimizer.update(
-                gradient, main.opt_state, main.params
-            )
+        update, opt_state = with_mixed_dtypes(self.optimizer).update(
+            gradient, main.opt_state, main.params
+        )
         params = optax.apply_updates(main.params, update)
         return MainState(params, model_state, opt_state), metrics
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax.labelling._config import LabellingConfig
 from auxjax.labelling._hierarchy import Hierarchy, masked_softmax
 from auxjax.labelling._label_gradient import LabelGradient, label_gradient
@@ -27,7 +28,7 @@ class MAXLState(NamedTuple):
 
 
 def make_maxl(
-    config: LabellingConfig, hierarchy: Hierarchy, network: NetworkLike
+    config: LabellingConfig, hierarchy: Hierarchy, label_network: NetworkLike
 ) -> Labeller:
     r"""A label network, trained by the exact gradient through the main network's step.
 
@@ -43,8 +44,8 @@ def make_maxl(
     Args:
       config: the method `maxl` or `wa-maxl`, and the hyper-parameters.
       hierarchy: the labels.
-      network: outputs label logits `[B, K]`; for `wa-maxl` also `[B, 1]`, whose sigmoid
-        w makes the factor 2^(2Rw − R).
+      label_network: outputs label logits `[B, K]`; for `wa-maxl` also `[B, 1]`, whose
+        sigmoid w makes the factor 2^(2Rw − R).
 
     Returns:
       The labeller. Its reward is that of RL-AUX: −M + c H(p̄), higher is better.
@@ -56,26 +57,29 @@ def make_maxl(
       Liu et al., *Self-Supervised Generalisation with Meta Auxiliary Learning*, arXiv
       1901.08933, Algorithm 1; Goldfeder et al., section 4, "Weight Selection".
     """
-    outputs = (hierarchy.num_labels, 1)[: 1 + config.weighted]
+    sizes = (hierarchy.num_labels, 1)[: 1 + config.weighted]
 
     def optimizer(data):
         steps = data.images.shape[0] // config.batch_size
-        return optax.chain(
+        decayed = optax.chain(
             optax.add_decayed_weights(config.label_weight_decay),
             optax.sgd(config.schedule(config.label_learning_rate, max(steps, 1))),
         )
+        return with_mixed_dtypes(decayed)
 
     def init(key, data):
-        check_outputs("labeller", network, data.images, outputs)
-        params, model_state = network.init(key, data.images[:1])
+        check_outputs("label_network", label_network, data.images, sizes)
+        params, model_state = label_network.init(key, data.images[:1])
         return MAXLState(params, model_state, optimizer(data).init(params))
 
     def make(params, model_state, images, labels, train):
-        found, model_state = network.apply(params, model_state, images, train=train)
-        soft = masked_softmax(found[0], labels, hierarchy)
+        outputs, model_state = label_network.apply(
+            params, model_state, images, train=train
+        )
+        soft = masked_softmax(outputs[0], labels, hierarchy)
         factors = None
         if config.weighted:
-            weight = jax.nn.sigmoid(found[1][..., 0])
+            weight = jax.nn.sigmoid(outputs[1][..., 0])
             factors = weight_scale(weight, config.weight_scale)
         return Made(soft, factors), model_state
 
@@ -92,17 +96,16 @@ def make_maxl(
             def generate(phi):
                 return make(phi, state.model_state, images, labels, True)
 
-            found = maxl_gradient(
+            descent = maxl_gradient(
                 task, main, generate, state.params, images, labels,
                 entropy_coef=config.entropy_weight, method=config.meta_method,
             )  # fmt: skip
-            with jax.numpy_dtype_promotion("standard"):  # Optax counts in integers
-                update, opt_state = tx.update(
-                    found.gradient, state.opt_state, state.params
-                )
+            update, opt_state = tx.update(
+                descent.gradient, state.opt_state, state.params
+            )
             params = optax.apply_updates(state.params, update)
-            reward = -(found.meta_loss + found.penalty)
-            return MAXLState(params, found.aux, opt_state), reward
+            reward = -(descent.meta_loss + descent.penalty)
+            return MAXLState(params, descent.aux, opt_state), reward
 
         order = epoch_indices(key, data.images.shape[0], config.batch_size)
         state, rewards = jax.lax.scan(one, state, order)

@@ -34,7 +34,7 @@ class MethodState(NamedTuple):
     """All that a run needs to go on: save it after an epoch, and resume."""
 
     main: MainState
-    labeller: Any
+    label_state: Any  # the labeller's; `()` where nobody makes labels
     epoch: jax.Array  # [] int32, epochs made
     key: jax.Array  # [] typed PRNG key; stays: the epoch is folded into it
 
@@ -74,7 +74,7 @@ def make_method(
     config: LabellingConfig,
     hierarchy: Hierarchy,
     main: NetworkLike,
-    labeller: NetworkLike | None = None,
+    label_network: NetworkLike | None = None,
     *,
     optimizer: optax.GradientTransformation | None = None,
     primary_loss: SampleLoss = focal_loss_of_logits,
@@ -96,7 +96,8 @@ def make_method(
       config: the method and its hyper-parameters.
       hierarchy: the labels.
       main: the main network; outputs class logits `[B, C]`, auxiliary logits `[B, K]`.
-      labeller: the label network or the agent; see `make_maxl`, `make_rl_aux`.
+      label_network: MAXL's label network, or the agent's; see `make_maxl`,
+        `make_rl_aux`.
       optimizer: of the main network; None: SGD that halves its learning rate.
       primary_loss: `(logits, labels) -> [B]`.
       auxiliary_loss: `(logits, targets) -> [B]`.
@@ -106,14 +107,14 @@ def make_method(
       The method.
 
     Raises:
-      ValueError: a method that learns labels has no `labeller`; from `init`, bad data
-        or networks with other outputs.
+      ValueError: a method that learns labels has no `label_network`; from `init`, bad
+        data or networks with other outputs.
 
     Example:
       >>> import jax, jax.numpy as jnp
-      >>> from auxjax.labelling import hierarchy, many_headed
+      >>> from auxjax.labelling import Hierarchy, many_headed
       >>> from auxjax.models import encoder, linear_head
-      >>> blocks = hierarchy(2, 3)
+      >>> blocks = Hierarchy(2, 3)
       >>> net = many_headed(encoder((4,), features=8), linear_head(2), linear_head(6))
       >>> config = LabellingConfig(method="random", batch_size=5)
       >>> method = make_method(config, blocks, net)
@@ -128,48 +129,55 @@ def make_method(
       Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement Learning*,
       appendix B.
     """
-    maker = _labeller(config, hierarchy, labeller, features)
+    labeller = _labeller(config, hierarchy, label_network, features)
 
     def task_of(data: LabelData) -> MainTask:
         tx = _main_optimizer(config, data) if optimizer is None else optimizer
-        weight = 0.0 if maker is None else config.aux_weight
+        weight = 0.0 if labeller is None else config.aux_weight
         return MainTask(main, tx, primary_loss, auxiliary_loss, weight)
 
     def init(key, data):
-        check_data(data, hierarchy, config.batch_size)
+        config.check_samples(data.images.shape[0])
+        check_data(data, hierarchy)
         heads = (hierarchy.classes, hierarchy.num_labels)
-        read = heads[: 1 if maker is None else 2]
+        read = heads[: 1 if labeller is None else 2]
         check_outputs("main", main, data.images, read, may_have_more=True)
         data = jax.tree.map(jnp.asarray, data)
-        main_key, maker_key, key = jax.random.split(key, 3)
+        main_key, label_key, key = jax.random.split(key, 3)
         start = task_of(data).init(main_key, data.images)
-        made = () if maker is None else maker.init(maker_key, data)
-        return MethodState(start, made, jnp.zeros((), jnp.int32), key)
+        own = () if labeller is None else labeller.init(label_key, data)
+        return MethodState(start, own, jnp.zeros((), jnp.int32), key)
 
     def epoch(state, data):
         data = jax.tree.map(jnp.asarray, data)
         task = task_of(data)
-        main_key, maker_key = jax.random.split(
+        main_key, label_key = jax.random.split(
             jax.random.fold_in(state.key, state.epoch)
         )
-        now, own = state.main, state.labeller
+        main_state, label_state = state.main, state.label_state
         reward = jnp.zeros((), jnp.float32)
-        learn = None if maker is None else maker.learn
-        learns_first = maker is not None and maker.learns_first
+        learn = None if labeller is None else labeller.learn
+        learns_first = labeller is not None and labeller.learns_first
         if learn and learns_first:
-            own, now, reward = learn(own, task, now, data, maker_key)
-        now, metrics = _main_epoch(
-            config, hierarchy, task, maker, own, now, data, main_key
+            label_state, main_state, reward = learn(
+                label_state, task, main_state, data, label_key
+            )
+        main_state, metrics = _main_epoch(
+            config, hierarchy, task, labeller, label_state, main_state, data, main_key
         )
         if learn and not learns_first:
-            own, now, reward = learn(own, task, now, data, maker_key)
-        state = MethodState(now, own, state.epoch + 1, state.key)
+            label_state, main_state, reward = learn(
+                label_state, task, main_state, data, label_key
+            )
+        state = MethodState(main_state, label_state, state.epoch + 1, state.key)
         return state, metrics._replace(reward=reward.astype(jnp.float32))
 
     def labels(state, images, labels, human=None):
-        if maker is None:
+        if labeller is None:
             raise ValueError("The method `single` has no auxiliary labels.")
-        made = maker.label(state.labeller, images, jnp.asarray(labels), human, False)
+        made = labeller.label(
+            state.label_state, images, jnp.asarray(labels), human, False
+        )
         if jnp.issubdtype(made.targets.dtype, jnp.integer):
             return made.targets
         return jnp.argmax(made.targets, axis=-1).astype(jnp.int32)
@@ -187,7 +195,8 @@ def _labeller(config, hierarchy, network, features) -> Labeller | None:
     """Who makes the labels; None for nobody."""
     if (config.is_maxl or config.is_rl) and network is None:
         raise ValueError(
-            f"`labeller` should be a network for method {config.method}. Found None."
+            "`label_network` should be a network for method "
+            f"{config.method}. Found None."
         )
     if config.is_maxl:
         return make_maxl(config, hierarchy, network)
@@ -215,8 +224,8 @@ def _main_epoch(
     config: LabellingConfig,
     hierarchy: Hierarchy,
     task: MainTask,
-    maker: Labeller | None,
-    own: Any,
+    labeller: Labeller | None,
+    label_state: Any,
     main: MainState,
     data: LabelData,
     key: Array,
@@ -226,8 +235,10 @@ def _main_epoch(
     def step(main, indices):
         some = jax.tree.map(lambda x: x[indices], data)
         made, count = Made(None), jnp.zeros((2, hierarchy.num_labels))  # type: ignore
-        if maker is not None:
-            made = maker.label(own, some.images, some.labels, some.human, True)
+        if labeller is not None:
+            made = labeller.label(
+                label_state, some.images, some.labels, some.human, True
+            )
             chances = made.targets if made.chances is None else made.chances
             both = [count_labels(x, hierarchy) for x in (made.targets, chances)]
             count = jnp.stack(both)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from auxjax._types import Array
 from auxjax.labelling._config import LabellingConfig
 from auxjax.labelling._environment import EnvParams, EnvState, LabellingEnv
+from auxjax.labelling._episode import episode_of
 from auxjax.labelling._hierarchy import Hierarchy
 from auxjax.labelling._labellers import LabelData, Labeller, Made
 from auxjax.labelling._losses import weight_factor
@@ -31,7 +32,7 @@ class Labelled(NamedTuple):
 
 
 def make_rl_aux(
-    config: LabellingConfig, hierarchy: Hierarchy, network: NetworkLike
+    config: LabellingConfig, hierarchy: Hierarchy, label_network: NetworkLike
 ) -> Labeller:
     """An agent that labels, trained by PPO on what its labels are worth.
 
@@ -42,7 +43,7 @@ def make_rl_aux(
     Args:
       config: the method `rl` or `wa-rl`, and the hyper-parameters.
       hierarchy: the labels.
-      network: outputs label logits `[B, K]`, for `wa-rl` weight logits
+      label_network: outputs label logits `[B, K]`, for `wa-rl` weight logits
         `[B, num_weights]`, and a value `[B, 1]`.
 
     Returns:
@@ -58,15 +59,11 @@ def make_rl_aux(
     """
     weights = (config.num_weights,) if config.weighted else ()
     outputs = (hierarchy.num_labels, *weights, 1)
-    policy = agent(network, hierarchy)
+    policy = agent(label_network, hierarchy)
 
     def init(key, data):
-        check_outputs("labeller", network, data.images, outputs)
-        if config.eval_size > data.images.shape[0]:
-            raise ValueError(
-                f"`eval_size` should be at most {data.images.shape[0]}, the number of "
-                f"samples. Found {config.eval_size}."
-            )
+        check_outputs("label_network", label_network, data.images, outputs)
+        config.check_samples(data.images.shape[0])
         example = (data.images[:1], data.labels[:1])
         return init_learner(config.ppo, policy, example, key)
 
@@ -98,7 +95,8 @@ def make_rl_aux(
         params = EnvParams(data.images, data.labels, main)
         start_key, key = jax.random.split(key)
         _, env_state = env.reset_batch(start_key, params)
-        length, updates = rollouts(config, env_state)
+        # Beyond the epoch's end the environment does nothing, and nothing is learned.
+        length, updates = config.rollouts(env_state.order.shape[0])
 
         def iterate(carry, key):
             env_state, learner = carry
@@ -138,26 +136,11 @@ def environment(
     return LabellingEnv(
         task,
         hierarchy,
-        batch_size=config.batch_size,
-        eval_size=config.eval_size,
-        entropy_coef=config.entropy_weight,
+        **episode_of(config),
         weighted=config.weighted,
-        num_weights=config.num_weights,
-        weight_formula=config.weight_formula,
         mode=mode,
         restore="batch" if config.restore == "batch" else "epoch",
     )
-
-
-def rollouts(config: LabellingConfig, env_state: EnvState) -> tuple[int, int]:
-    """Batches of a rollout, and rollouts of an epoch.
-
-    The last rollout may go beyond the epoch's end, by less than its length; the
-    environment does nothing there, and the agent does not learn from it.
-    """
-    steps = env_state.order.shape[0]
-    updates = -(-steps // config.rollout_batches)
-    return -(-steps // updates), updates
 
 
 def label_batches(

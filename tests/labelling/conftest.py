@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from auxjax.labelling import Network, hierarchy
+from auxjax.labelling import Hierarchy, Network
 
 
 def plain(*sizes, hidden=4, features=3):
@@ -31,7 +31,7 @@ def network():
 @pytest.fixture(scope="session")
 def blocks():
     """Two classes of three labels."""
-    return hierarchy(2, 3)
+    return Hierarchy(2, 3)
 
 
 @pytest.fixture(autouse=True, scope="module")

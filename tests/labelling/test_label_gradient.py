@@ -38,15 +38,15 @@ def problem(network, blocks, optimizer, weighted):
     images = jax.random.normal(keys[0], (7, 3), jnp.float64)
     labels = jnp.array([0, 1, 1, 0, 1, 0, 0])
     task = MainTask(network(2, 6), optimizer, aux_weight=0.8)
-    maker = network(6, 1)
-    phi = maker.init(keys[1], images)[0]
+    label_network = network(6, 1)
+    phi = label_network.init(keys[1], images)[0]
     main = task.init(keys[2], images)
     some = MainBatch(images, labels, jnp.array([0, 3, 4, 1, 5, 2, 0]))
     for _ in range(2):
         main = task.step(main, some)[0]
 
     def generate(phi):
-        logits, weight = maker.apply(phi, None, images, train=True)[0]
+        logits, weight = label_network.apply(phi, None, images, train=True)[0]
         factors = weight_scale(jax.nn.sigmoid(weight[:, 0])) if weighted else None
         return Made(masked_softmax(logits, labels, blocks), factors), None
 

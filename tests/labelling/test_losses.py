@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from auxjax.labelling import (
+    Hierarchy,
     batch_entropy,
     focal_loss,
     focal_loss_of_logits,
-    hierarchy,
     label_use,
     weight_factor,
     weight_scale,
@@ -64,13 +64,13 @@ def test_batch_entropy_is_higher_for_an_even_use():
 
 
 def test_label_use():
-    blocks = hierarchy(3, 2)
+    blocks = Hierarchy(3, 2)
     # Even; three to one; a class that nobody is of.
     counts = jnp.array([5.0, 5.0, 3.0, 1.0, 0.0, 0.0])
     quarter = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))
     np.testing.assert_allclose(label_use(counts, blocks), (1 + quarter) / 2, rtol=1e-6)
     assert float(label_use(jnp.zeros(6), blocks)) == 0
-    assert float(label_use(jnp.array([4.0, 2.0]), hierarchy(2, 1))) == 1
+    assert float(label_use(jnp.array([4.0, 2.0]), Hierarchy(2, 1))) == 1
 
 
 def test_weight_factors():

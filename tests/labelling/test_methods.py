@@ -10,12 +10,12 @@ import pytest
 
 from auxjax.labelling import (
     METHODS,
+    Hierarchy,
     LabelData,
     LabellingConfig,
     MainBatch,
     MainTask,
     Network,
-    hierarchy,
     label_use,
     make_method,
     many_headed,
@@ -45,8 +45,8 @@ def make(network, blocks):
         config = LabellingConfig(
             method=name, learning_rate=0.3, **{**settings, **changes}
         )
-        maker = network(*OUTPUTS[name]) if name in OUTPUTS else None
-        return make_method(config, blocks, network(2, 6), maker)
+        label_network = network(*OUTPUTS[name]) if name in OUTPUTS else None
+        return make_method(config, blocks, network(2, 6), label_network)
 
     return build
 
@@ -74,7 +74,7 @@ def test_two_epochs_stop_and_go(make, blocks, data, name):
     assert (metrics.label_use > 0) == (metrics.auxiliary > 0) == (name != "single")
     assert bits(first.main.params) != bits(init(0).main.params)
     learns = name in OUTPUTS
-    assert (bits(first.labeller) != bits(init(0).labeller)) == learns
+    assert (bits(first.label_state) != bits(init(0).label_state)) == learns
 
     # The state is all there is: host copies go on with the same bits.
     second, _ = epoch(first, data)
@@ -178,7 +178,7 @@ def test_labels_as_an_agent_draws_them(make, network, blocks, data, name):
     if name not in ("rl", "wa-rl"):
         assert metrics.drawn_label_use == metrics.label_use
         return
-    learnt = state.labeller  # it learned before the labels were made
+    learnt = state.label_state  # it learned before the labels were made
     outputs, _ = network(*OUTPUTS[name]).apply(
         learnt.params, learnt.model_state, data.images, train=False
     )
@@ -192,12 +192,12 @@ def test_labels_as_an_agent_draws_them(make, network, blocks, data, name):
 
 
 def test_networks_of_the_models_room(data):
-    blocks = hierarchy(2, 3)
+    blocks = Hierarchy(2, 3)
     net = lambda *out: many_headed(encoder((3,), features=4), *out)  # noqa: E731
     main = net(mlp_head(4, 2), mlp_head(4, 6))
-    maker = net(linear_head(6), linear_head(1))
+    label_network = net(linear_head(6), linear_head(1))
     config = LabellingConfig(method="wa-maxl", batch_size=5)
-    method = make_method(config, blocks, main, maker)
+    method = make_method(config, blocks, main, label_network)
     state = method.init(jax.random.key(0), data)
     _, metrics = jax.jit(method.epoch)(state, data)
     assert np.isfinite(metrics.reward)
@@ -210,12 +210,12 @@ def test_vgg_16_fits(name):
     data = LabelData(images, jnp.tile(jnp.array([0, 1]), 6))
     config = LabellingConfig(method=name, batch_size=6, eval_size=8, ppo=PPO)
     nets = (vgg16(out, width=1 / 64) for out in ((2, 6), OUTPUTS[name]))
-    method = make_method(config, hierarchy(2, 3), *nets)
+    method = make_method(config, Hierarchy(2, 3), *nets)
     state = jax.eval_shape(lambda: method.init(jax.random.key(0), data))
     after, metrics = jax.eval_shape(method.epoch, state, data)
     assert metrics.reward.shape == ()
     assert jax.tree.structure(after) == jax.tree.structure(state)
-    assert jax.tree.leaves(after.labeller.model_state)
+    assert jax.tree.leaves(after.label_state.model_state)
 
 
 def test_networks_with_statistics(blocks, data):
@@ -244,7 +244,7 @@ def test_networks_with_statistics(blocks, data):
         method = make_method(config, blocks, running(2, 6), running(*OUTPUTS[name]))
         state, _ = method.epoch(method.init(jax.random.key(0), data), data)
         assert int(state.main.model_state["seen"]) == of_main
-        assert int(state.labeller.model_state["seen"]) == of_maker
+        assert int(state.label_state.model_state["seen"]) == of_maker
 
 
 @pytest.mark.parametrize(
@@ -273,14 +273,21 @@ def test_bad_sizes_and_networks(make, network, blocks, data):
         make("human", batch_size=24).init(key, data)
     with pytest.raises(ValueError, match="`eval_size` should be at most 23"):
         make("rl", eval_size=24).init(key, data)
-    config = LabellingConfig(method="rl", batch_size=5, eval_size=8)
-    with pytest.raises(ValueError, match="`labeller` should be a network for method"):
+    many = PPOConfig(minibatch_size=21)  # 23 images are four batches of five
+    with pytest.raises(ValueError, match="`ppo.minibatch_size` should be at most 20"):
+        make("rl", ppo=many, rollout_batches=5).init(key, data)
+    config = LabellingConfig(method="rl", batch_size=5, eval_size=8, ppo=PPO)
+    with pytest.raises(
+        ValueError, match="`label_network` should be a network for method"
+    ):
         make_method(config, blocks, network(2, 6))
     wrong = make_method(config, blocks, network(2, 5), network(6, 1))
     with pytest.raises(ValueError, match=r"`main` should make outputs of shapes \(\(1"):
         wrong.init(key, data)
     wrong = make_method(config, blocks, network(2, 6), network(6, 21, 1))
-    with pytest.raises(ValueError, match="`labeller` should make outputs of shapes"):
+    with pytest.raises(
+        ValueError, match="`label_network` should make outputs of shapes"
+    ):
         wrong.init(key, data)
     with pytest.raises(ValueError, match="`heads` should be at least one"):
         many_headed(encoder((3,)))

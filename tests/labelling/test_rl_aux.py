@@ -18,7 +18,7 @@ from auxjax.labelling import (
     weight_factor,
 )
 from auxjax.labelling._network import agent
-from auxjax.labelling._rl_aux import _to_learn_from, label_batches, rollouts
+from auxjax.labelling._rl_aux import _to_learn_from, label_batches
 from auxjax.rl import PPOConfig
 
 PPO = PPOConfig(epochs=2, minibatch_size=10, entropy_coef=0.01)
@@ -45,19 +45,21 @@ def started(network, blocks, data):
 
     def start(conf):
         outputs = (6, 21, 1) if conf.weighted else (6, 1)
-        maker = make_rl_aux(conf, blocks, network(*outputs))
+        labeller = make_rl_aux(conf, blocks, network(*outputs))
         task = MainTask(network(2, 6), optax.sgd(0.3))
         main = task.init(jax.random.key(1), data.images)
-        return maker, task, maker.init(jax.random.key(2), data), main
+        return labeller, task, labeller.init(jax.random.key(2), data), main
 
     return start
 
 
 @pytest.mark.parametrize("restore", ["epoch", "batch", "never"])
 def test_what_becomes_of_the_main_network(started, data, restore):
-    maker, task, learner, main = started(config(restore=restore))
+    labeller, task, learner, main = started(config(restore=restore))
     learner2, after, reward = jax.jit(
-        lambda learner, main: maker.learn(learner, task, main, data, jax.random.key(0))
+        lambda learner, main: labeller.learn(
+            learner, task, main, data, jax.random.key(0)
+        )
     )(learner, main)
     assert (bits(after) == bits(main)) == (restore != "never")
     assert bits(learner2.params) != bits(learner.params)
@@ -86,15 +88,15 @@ def test_to_train_the_main_network_is_the_environments_other_mode(
         key = jax.random.split(jax.random.fold_in(state.key, 0))[0]
         order = jax.random.permutation(key, 24)[:20].reshape(4, 5)
         env_state = env_state._replace(order=order.astype(jnp.int32))
-        maker = make_rl_aux(conf, blocks, network(*outputs))
+        labeller = make_rl_aux(conf, blocks, network(*outputs))
         policy = agent(network(*outputs), blocks)
         for some in order:
             images, labels = data.images[some], data.labels[some]
-            made = maker.label(after.labeller, images, labels, None, True)
+            made = labeller.label(after.label_state, images, labels, None, True)
             action = made.targets
             if weighted:
                 choices = policy.apply(
-                    after.labeller.params, None, (images, labels), False
+                    after.label_state.params, None, (images, labels), False
                 )[0][0]
                 weight = jnp.argmax(choices[1], axis=-1).astype(jnp.int32)
                 np.testing.assert_allclose(made.factors, weight_factor(weight))
@@ -110,8 +112,8 @@ def test_to_train_the_main_network_is_the_environments_other_mode(
 
 
 def test_the_best_label_is_that_of_the_masked_softmax(started, network, blocks, data):
-    maker, _, learner, _ = started(config())
-    made = maker.label(learner, data.images, data.labels, None, False)
+    labeller, _, learner, _ = started(config())
+    made = labeller.label(learner, data.images, data.labels, None, False)
     logits = network(6, 1).apply(learner.params, None, data.images, train=False)[0][0]
     expected = jnp.argmax(masked_softmax(logits, data.labels, blocks), axis=1)
     assert made.targets.tolist() == expected.tolist()
@@ -128,7 +130,7 @@ def test_what_ppo_sees_is_one_image_a_step(started, network, blocks, data, metho
     policy = agent(network(*((6, 21, 1) if conf.weighted else (6, 1))), blocks)
     key = jax.random.key(7)
     _, start = env.reset_batch(key, params)
-    assert rollouts(conf, start) == (2, 2)
+    assert conf.rollouts(start.order.shape[0]) == (2, 2)
     end, seen, last = jax.jit(
         lambda s: label_batches(env, policy, learner, s, params, 4, key)
     )(start)
@@ -161,11 +163,11 @@ def test_an_epoch_is_cut_into_equal_rollouts(started, data, blocks):
     env = environment(conf, blocks, task)
     params = EnvParams(data.images, data.labels, main)
     state = env.reset_batch(jax.random.key(0), params)[1]
-    assert rollouts(conf, state) == (2, 2)  # four batches
-    assert rollouts(config(rollout_batches=4), state) == (4, 1)
-    assert rollouts(config(rollout_batches=100), state) == (4, 1)
+    assert conf.rollouts(state.order.shape[0]) == (2, 2)  # four batches
+    assert config(rollout_batches=4).rollouts(state.order.shape[0]) == (4, 1)
+    assert config(rollout_batches=100).rollouts(state.order.shape[0]) == (4, 1)
     small = PPOConfig(minibatch_size=5)
-    assert rollouts(config(rollout_batches=1, ppo=small), state) == (1, 4)
+    assert config(rollout_batches=1, ppo=small).rollouts(state.order.shape[0]) == (1, 4)
     with pytest.raises(ValueError, match=r"`ppo\.minibatch_size` should be at most 5"):
         config(rollout_batches=1)
 
@@ -178,7 +180,7 @@ def test_a_rollout_beyond_the_end_teaches_nothing(started, network, data, blocks
     params = EnvParams(data.images[:20], data.labels[:20], main)
     key = jax.random.key(0)
     _, state = env.reset_batch(key, params)
-    length, updates = rollouts(conf, state)
+    length, updates = conf.rollouts(state.order.shape[0])
     assert (length, updates) == (3, 2)
     policy = agent(network(6, 1), blocks)
     valid = []
