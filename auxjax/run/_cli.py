@@ -61,12 +61,12 @@ def parse(
 
     kind = config if isinstance(config, type) else type(config)
     default = {} if isinstance(config, type) else {"default": config}
-    found = tyro.cli(kind, **default, description=description, args=args)
-    if not smoke or not found.smoke:
-        return found
+    chosen = tyro.cli(kind, **default, description=description, args=args)
+    if not smoke or not chosen.smoke:
+        return chosen
     with plain_errors():
         check_smoke(args, smoke)
-    return dataclasses.replace(found, **smoke)
+    return dataclasses.replace(chosen, **smoke)
 
 
 def check_smoke(args: Sequence[str] | None, overrides: Iterable[str]) -> None:
@@ -93,7 +93,12 @@ def check_smoke(args: Sequence[str] | None, overrides: Iterable[str]) -> None:
     if "--smoke" not in said:
         return
     options = [_option(f"--{name}") for name in overrides]
-    lost = [x for x in options if {x, x.replace("--", "--no-", 1)} & said]
+    lost = [
+        x
+        for x in options
+        if {x, x.replace("--", "--no-", 1)} & said
+        or any(word.startswith(f"{x}.") for word in said)  # of a dataclass inside
+    ]
     if lost:
         raise RunError(
             f"`{' '.join(lost)}` should not stand beside `--smoke`, which sets it. "

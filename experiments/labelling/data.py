@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,8 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from auxjax import data
-from auxjax.labelling import Hierarchy, LabelData, hierarchy, human_labels
+from auxjax.labelling import Hierarchy, LabelData, human_labels
 from auxjax.run import reading
+from lab.options import Options, free
 from lab.sources import NAMES, load
 
 Source = Literal[
@@ -46,6 +48,25 @@ COLOUR_NAMES = {
     "svhn": "SVHN",
 }
 PADDING, FLIPS = 4, ("cifar100", "cifar10")  # a mirrored digit is none
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions(Options):
+    """What the command line says of the data."""
+
+    source: Source = "digits"
+    """What to read: the first four in superclasses, CIFAR-100 in its own 20."""
+    data_dir: Path | None = free(None)
+    """Where the files of those lie that are downloaded."""
+    train_size: int | None = None
+    """Take only so many training images."""
+    psi: int | None = None
+    """Auxiliary labels of each superclass."""
+
+    def __post_init__(self):
+        """Checks it."""
+        super().__post_init__()
+        self.at_least_one("train_size", "psi")
 
 
 class Problem(NamedTuple):
@@ -87,7 +108,7 @@ def read(
     main, main_test = train.labels, test.labels
     if train.coarse is not None and test.coarse is not None:
         main, main_test = train.coarse, test.coarse
-    blocks, human = hierarchy(len(names), psi), None
+    blocks, human = Hierarchy(len(names), psi), None
     with reading():
         if train.coarse is not None:
             human = human_labels(blocks, main, train.labels)
@@ -105,6 +126,12 @@ def read(
         augment=source in COLOUR_NAMES,
         flip=source in FLIPS,
     )
+
+
+def few_to_test(problem: Problem, count: int = 200) -> Problem:
+    """The problem with its first test images alone, for a small run."""
+    images, labels = (part[:count] for part in problem.test[:2])
+    return problem._replace(test=data.Images(images, labels))
 
 
 def _read(

@@ -102,12 +102,12 @@ def draw_labels(problem: Problem, learned: Results, path: Path) -> None:
 def labels_of(problem: Problem, trained: Trained) -> np.ndarray:
     """The labels `[n]` that the first seed's labeller gives to the test images."""
     state = jax.tree.map(lambda x: x[0], trained.state)
-    test, found = problem.test, []
+    test, labels = problem.test, []
     name = jax.jit(trained.method.labels)
     for at in range(0, len(test.labels), 500):
         part = slice(at, at + 500)
-        found.append(name(state, test.images[part], test.labels[part]))
-    return np.concatenate(found)
+        labels.append(name(state, test.images[part], test.labels[part]))
+    return np.concatenate(labels)
 
 
 def mosaic(problem: Problem, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,28 @@ import numpy as np
 
 from auxjax.labelling import LabellingConfig, Network, many_headed
 from auxjax.models import Model, StatefulModel, cnn, linear_head, vgg16
+from lab.options import Options
 from labelling.data import Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions(Options):
+    """What the command line says of them."""
+
+    network: Literal["cnn", "vgg16"] | None = None
+    """Of the main network and the one that labels."""
+    channels: tuple[int, ...] = (8, 16)
+    """Filters of the CNN's convolutions."""
+    width: float = 1.0
+    """Factor on VGG-16's channels."""
+
+    def __post_init__(self):
+        """Checks it."""
+        super().__post_init__()
+        self.above_zero("width")
+        if not self.channels or min(self.channels) < 1:
+            raise ValueError(f"`channels` should be above 0. Found {self.channels}.")
+
 
 FEATURES = 64  # of the small CNN
 VGG_FEATURES = 256  # of the agent's VGG-16; appendix C.2
@@ -63,11 +85,11 @@ def _with_heads(trunk: StatefulModel, heads: list[Model]) -> Network:
 
     def apply(params, state, images, train=False):
         (features,), state = trunk.apply(params["trunk"], state, images, train=train)
-        found = [
+        outputs = [
             head.apply(own, jax.nn.relu(features))
             for head, own in zip(heads, params["heads"], strict=True)
         ]
-        return tuple(found), state
+        return tuple(outputs), state
 
     return Network(init, apply)
 

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from auxjax.run import (
-    machine,
-    mean_and_std,
-    mean_std,
-    table_markdown,
-    write_json,
-)
-from lab.report import tell, verdicts, write_text
+from auxjax.run import mean_and_std, mean_std
+from lab.report import Report
 from labelling.data import Problem
 from labelling.figures import draw_ablation, draw_curves, draw_labels
 from labelling.run import Trained
@@ -93,39 +87,37 @@ def verdict(results: Results) -> list[str]:
     return lines
 
 
-def write(config: Any, problem: Problem, results: Results, folder: Path) -> None:
-    """Writes the table, the numbers and the figures, and prints the table."""
-    rows, lines = table(config, results), verdicts(config, verdict, results)
-    stem = folder / "rl_aux"
-    draw_curves(results, stem.with_suffix(".png"))
-    parts = [
-        "# Auxiliary labels that are generated",
-        _described(config, problem),
-        table_markdown(rows),
-        "\n".join(f"- {line}" for line in lines),
-        "![Accuracy and label use](rl_aux.png)",
-    ]
+def report(config: Any, problem: Problem, results: Results) -> Report:
+    """Everything that came out."""
+    rows = table(config, results)
+    figures = {"": partial(draw_curves, results)}
     if len(config.aux_weight) > 1:
-        draw_ablation(results, folder / "weights.png")
-        parts.append("![Accuracy against the auxiliary weight](weights.png)")
+        figures["weights"] = partial(draw_ablation, results)
     learned = {v: x for v, x in results.items() if v.method in LEARNED}
     if learned:
-        draw_labels(problem, learned, folder / "labels.png")
-        parts += [
-            "Test images by the label they were given, seed "
-            f"{config.first_seed}; rows are labels, in blocks of psi = "
-            f"{problem.hierarchy.psi} a class:",
-            "![Learned labels](labels.png)",
-        ]
-    write_text(stem.with_suffix(".md"), *parts)
-    found = {"config": config, "machine": machine(), "results": _numbers(results)}
-    write_json(stem.with_suffix(".json"), found)
-    tell(config, {"Test set of the main task, %": rows}, lines, folder)
+        figures["labels"] = partial(draw_labels, problem, learned)
+    about_labels = (
+        "The last figure: test images by the label they were given, seed "
+        f"{config.first_seed}; rows are labels, in blocks of psi = "
+        f"{problem.hierarchy.psi} a class."
+    )
+    return Report(
+        stem="rl_aux",
+        room="labelling",
+        script="rl_aux.py",
+        title="Auxiliary labels that are generated",
+        about=_described(config, problem),
+        tables={"": rows},
+        numbers={"results": _numbers(results)},
+        figures=figures,
+        verdicts=partial(verdict, results),
+        notes=[about_labels] if learned else [],
+        shown={"Test set of the main task, %": rows},
+    )
 
 
 def _described(config: Any, problem: Problem) -> str:
     """The head of the table."""
-    facts = ", ".join(f"{key} {value}" for key, value in machine().items())
     kind = "The paper's data set."
     if config.source not in ("cifar100", "cifar10", "svhn"):
         kind = "**An analogue** of the paper's CIFAR-100 in 20 superclasses."
@@ -138,7 +130,7 @@ def _described(config: Any, problem: Problem) -> str:
         "class as a share of its maximum: in training (of MAXL's soft labels and an "
         "agent's likeliest ones), and `on test` of the likeliest labels of test "
         "images; human labels of a class that has fewer than psi of them cannot reach "
-        f"1. Seconds are those of an epoch of all seeds. Machine: {facts}."
+        "1. Seconds are those of an epoch of all seeds."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,24 +15,19 @@ import numpy as np
 from auxjax.data import random_crop_flip
 from auxjax.labelling import (
     LabelData,
-    LabellingConfig,
     Method,
     MethodState,
     label_use,
     make_method,
 )
 from auxjax.run import RunFolder, first_non_finite, open_run, read_metrics, run_chunks
+from lab.options import may_differ
 from lab.problem import in_batches
 from labelling.data import PADDING, Problem
 from labelling.networks import make_networks
 from labelling.variants import Variant, setting
 
 EVALUATED = 500  # test images at once
-MAY_DIFFER = (
-    *("resume", "quiet", "out", "name"),
-    *("method", "aux_weight", "restore"),  # they say which trainings there are
-)
-"""What a resumed run may change."""
 
 
 class Curves(NamedTuple):
@@ -67,7 +63,7 @@ def train(config: Any, problem: Problem, variant: Variant, folder: Path) -> Trai
     networks = make_networks(config, problem, told)
     method = make_method(told, problem.hierarchy, *networks)
     goes_on = config.resume and folder.exists()  # the stopped one, or one before it
-    run = open_run(folder, config, resume=goes_on, may_differ=MAY_DIFFER)
+    run = open_run(folder, config, resume=goes_on, may_differ=may_differ(config))
     advance = Advance(config, problem, told, method, networks[0])
     state = run_chunks(
         state=_start(config, problem, method),
@@ -130,12 +126,12 @@ class Advance:
             mean["lowest_drawn_label_use"] = jnp.min(metrics.drawn_label_use)
             size = min(EVALUATED, len(labels))
             logits = in_batches(lambda x: method.predict(state, x), images, size)
-            found = scores(logits, labels)
+            test_scores = scores(logits, labels)
             if told.method not in ("single", "human"):
                 given = in_batches(lambda part: method.labels(state, *part), test, size)
                 counts = jnp.sum(jax.nn.one_hot(given, blocks.num_labels), axis=0)
-                found["label_use"] = label_use(counts, blocks)
-            return state, {"epoch": state.epoch, "train": mean, "test": found}
+                test_scores["label_use"] = label_use(counts, blocks)
+            return state, {"epoch": state.epoch, "train": mean, "test": test_scores}
 
         self._program = jax.jit(over_seeds(one))
 
@@ -144,9 +140,9 @@ class Advance:
         if self._compiled is None:
             self._compiled = self._program.lower(state, *self._data).compile()
         begin = time.perf_counter()
-        found = jax.block_until_ready(self._compiled(state, *self._data))
+        chunk = jax.block_until_ready(self._compiled(state, *self._data))
         self._spent.append(time.perf_counter() - begin)
-        return found
+        return chunk
 
     @property
     def seconds(self) -> float:
@@ -161,7 +157,7 @@ def augmented(problem: Problem, told, method: Method, main) -> Callable:
     would be others after every shift.
     """
     fixed = told.method in ("random", "kmeans")
-    as_human = LabellingConfig(**{**vars(told), "method": "human"})
+    as_human = dataclasses.replace(told, method="human")
     given = make_method(as_human, problem.hierarchy, main) if fixed else method
 
     def epoch(state: MethodState, data: LabelData):
@@ -170,11 +166,11 @@ def augmented(problem: Problem, told, method: Method, main) -> Callable:
         if not fixed:
             return given.epoch(state, data._replace(images=seen))
         human = method.labels(state, data.images, data.labels)
-        own = state.labeller
+        own = state.label_state
         state, metrics = given.epoch(
-            state._replace(labeller=()), LabelData(seen, data.labels, human)
+            state._replace(label_state=()), LabelData(seen, data.labels, human)
         )
-        return state._replace(labeller=own), metrics
+        return state._replace(label_state=own), metrics
 
     return epoch
 
@@ -193,8 +189,8 @@ def scores(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
     Example:
       >>> import jax.numpy as jnp
       >>> logits = jnp.eye(2)[jnp.array([0, 0, 0, 1])]
-      >>> found = scores(logits, jnp.array([0, 0, 1, 1]))
-      >>> [round(float(x), 1) for x in found.values()]
+      >>> percent = scores(logits, jnp.array([0, 0, 1, 1]))
+      >>> [round(float(x), 1) for x in percent.values()]
       [75.0, 83.3, 75.0, 73.3]
     """
     classes = logits.shape[-1]
@@ -204,26 +200,26 @@ def scores(logits: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
     said, there = jnp.sum(predicted, axis=0), jnp.sum(truth, axis=0)
     precision, recall = hits / jnp.maximum(said, 1), hits / jnp.maximum(there, 1)
     f1 = 2 * hits / jnp.maximum(said + there, 1)
-    found = {"accuracy": jnp.sum(hits) / len(labels)}
+    shares = {"accuracy": jnp.sum(hits) / len(labels)}
     each = {"precision": precision, "recall": recall, "f1": f1}
-    found |= {name: jnp.mean(values) for name, values in each.items()}
-    return {name: 100 * value for name, value in found.items()}
+    shares |= {name: jnp.mean(values) for name, values in each.items()}
+    return {name: 100 * share for name, share in shares.items()}
 
 
-def _report(found: Any, chunk: int) -> tuple[list[dict[str, Any]], str]:
+def _report(metrics: Any, chunk: int) -> tuple[list[dict[str, Any]], str]:
     """A line of `metrics.jsonl`, each value a list over seeds."""
     del chunk
-    row: dict[str, Any] = {"step": int(np.max(found["epoch"]))}
+    row: dict[str, Any] = {"step": int(np.max(metrics["epoch"]))}
     for part in ("train", "test"):
-        row[part] = {name: np.asarray(x).tolist() for name, x in found[part].items()}
-    return [row], f"accuracy={np.mean(found['test']['accuracy']):.4g}"
+        row[part] = {name: np.asarray(x).tolist() for name, x in metrics[part].items()}
+    return [row], f"accuracy={np.mean(metrics['test']['accuracy']):.4g}"
 
 
-def _check(found: Any) -> tuple[int, str, float] | None:
+def _check(metrics: Any) -> tuple[int, str, float] | None:
     """The first main or auxiliary loss that is not finite."""
     names = ("primary", "auxiliary")
-    losses = np.stack([found["train"][name] for name in names], axis=-1)
-    return first_non_finite(losses[:, None], [int(np.max(found["epoch"]))], names)
+    losses = np.stack([metrics["train"][name] for name in names], axis=-1)
+    return first_non_finite(losses[:, None], [int(np.max(metrics["epoch"]))], names)
 
 
 def read_curves(run: RunFolder, seconds: float) -> Curves:

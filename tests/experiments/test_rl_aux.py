@@ -7,11 +7,20 @@ import pickle
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
 from auxjax.data import Images
-from auxjax.labelling import LabelData, hierarchy, make_method
+from auxjax.labelling import (
+    Hierarchy,
+    LabelData,
+    LabellingConfig,
+    MainTask,
+    environment,
+    make_method,
+)
+from auxjax.rl import PPOConfig
 from auxjax.run import RunError
 from tests._scripts import load_script
 
@@ -24,8 +33,7 @@ TINY = {
     "eval_size": 16,
     "channels": (2,),
     "rollout_batches": 2,
-    "ppo_epochs": 1,
-    "ppo_minibatch": 10,
+    "ppo": PPOConfig(epochs=1, minibatch_size=10, entropy_coef=0.01),
     "quiet": True,
 }
 
@@ -123,7 +131,7 @@ def write_cifar(folder, name, coarse, rows):
 def test_cifar100_has_20_superclasses_and_their_classes(data, tmp_path):
     write_cifar(tmp_path, "cifar-100-python", True, list(range(100)))
     problem = data.read("cifar100", tmp_path, 5)
-    assert problem.hierarchy == hierarchy(20, 5)
+    assert problem.hierarchy == Hierarchy(20, 5)
     np.testing.assert_array_equal(problem.train.labels, np.arange(100) // 5)
     np.testing.assert_array_equal(problem.train.human, np.arange(100))
     assert problem.names[0] == "aquatic_mammals"
@@ -137,10 +145,10 @@ def test_where_nobody_named_finer_classes_human_is_left_out(
     problem = data.read("cifar10", tmp_path, 5)
     assert problem.train.human is None
     config = script.resolve(script.Config(source="cifar10", batch_size=5, eval_size=5))
-    assert "human" not in script.check(config, problem).method
+    assert "human" not in script.fitting(config, problem).method
     assert "left out" in capsys.readouterr().err
     with pytest.raises(RunError, match="should not name human"):
-        script.check(dataclasses.replace(config, method=("human",)), problem)
+        script.fitting(dataclasses.replace(config, method=("human",)), problem)
 
 
 def test_missing_files_end_the_program_plainly(script, tmp_path, capsys):
@@ -163,8 +171,10 @@ def test_missing_files_end_the_program_plainly(script, tmp_path, capsys):
         (["--epochs", "3"], "multiple"),
         (["--psi", "0"], "at least 1"),
         (["--channels", "0"], "above 0"),
+        (["--ppo.epochs", "0", "--method", "rl"], "at least 1"),
         (["--ppo-epochs", "0", "--method", "rl"], "at least 1"),
         (["--batch-size", "0"], "at least 1"),
+        (["--weight-formula", "mine"], '`formula` should be "paper" or "code"'),
     ],
 )
 def test_a_wrong_word_is_named(script, capsys, words, said):
@@ -173,6 +183,36 @@ def test_a_wrong_word_is_named(script, capsys, words, said):
     assert error.value.code == 2
     # tyro breaks lines inside its box.
     assert said in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_what_the_library_has_stands_there_alone(script):
+    """Each of its fields is an option, declared and checked where it is used."""
+    own = set(script.Config.__annotations__)
+    inherited = {field.name for field in dataclasses.fields(LabellingConfig)}
+    several = {"method", "aux_weight", "restore"}
+    by_source = {"learning_rate", "label_learning_rate", "halve_every"}
+    assert own & inherited == several | by_source
+    assert inherited < {field.name for field in dataclasses.fields(script.Config)}
+
+
+def test_every_option_reaches_the_environment(script, runs, digits, monkeypatch):
+    from labelling.networks import make_networks
+
+    read = []
+    monkeypatch.setattr(script, "run", read.append)
+    script.main(
+        [
+            *("--method", "wa-rl", "--eval-size", "32", "--weight-formula", "code"),
+            *("--ppo.clip", "0.1", "--ppo-minibatch", "32", "--restore", "batch"),
+        ]
+    )
+    config = script.resolve(read[0])
+    told = runs.setting(config, runs.Variant("wa-rl", 1.0, "batch"))
+    task = MainTask(make_networks(config, digits, told)[0], optax.sgd(0.1))
+    env = environment(told, digits.hierarchy, task)
+    assert (env.eval_size, env.weight_formula, env.restore) == (32, "code", "batch")
+    assert (told.ppo.clip, told.ppo.minibatch_size) == (0.1, 32)
+    assert (told.ppo.entropy_coef, env.weighted, env.entropy_weight) == (0.01, True, 1)
 
 
 def test_what_is_not_said_depends_on_the_source(script):
@@ -187,7 +227,7 @@ def test_what_is_not_said_depends_on_the_source(script):
 def test_more_than_the_data_is_refused(script, config, digits, field):
     config = dataclasses.replace(config, **{field: 41})
     with pytest.raises(RunError, match=f"`{field}` should be at most 40"):
-        script.check(config, digits)
+        script.fitting(config, digits)
 
 
 def test_ablations_are_trainings_of_their_own_and_none_is_made_twice(script, runs):
@@ -318,7 +358,7 @@ def test_shifted_images_keep_the_labels_that_nobody_learns(runs, digits, config)
     plain, expected = jax.jit(method.epoch)(state, digits.train)
     np.testing.assert_allclose(metrics.label_use, expected.label_use, rtol=1e-6)
     assert not np.allclose(metrics.primary, expected.primary)
-    np.testing.assert_array_equal(shifted.labeller, state.labeller)
+    np.testing.assert_array_equal(shifted.label_state, state.label_state)
     # Only the images differ: on images that are all black a shift does nothing.
     black = LabelData(np.zeros_like(digits.train.images), *digits.train[1:])
     shifted, _ = jax.jit(epoch)(state, black)
@@ -418,7 +458,7 @@ def test_the_mosaic_has_a_row_a_label(experiments, digits):
 
     images = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1)
     problem = digits._replace(
-        test=Images(images, np.array([0, 1, 0])), hierarchy=hierarchy(2, 2)
+        test=Images(images, np.array([0, 1, 0])), hierarchy=Hierarchy(2, 2)
     )
     found = mosaic(problem, np.array([1, 2, 1]), 2)
     step = 1 + GAP
@@ -452,7 +492,7 @@ def test_a_smoke_run_leaves_everything_behind(script, tmp_path, capsys):
         assert np.shape(row["accuracies"]) == (2, 2)
         assert 0 <= min(row["test"]["f1"]) <= max(row["test"]["f1"]) <= 100
         assert row["seconds_an_epoch"] > 0
-    for name in ("rl_aux.png", "labels.png"):
+    for name in ("rl_aux.png", "rl_aux_labels.png"):
         assert (folder / name).stat().st_size > 5_000
     said = capsys.readouterr().out
     assert "label use" in text

@@ -179,3 +179,9 @@ def test_check_smoke_reads_the_programs_own_words(monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py", "--smoke", "--epochs", "7"])
     with pytest.raises(run.RunError, match="`--epochs` should not stand beside"):
         run.check_smoke(None, ["epochs"])
+
+
+def test_options_of_a_dataclass_that_smoke_sets_are_refused():
+    run.check_smoke(["--smoke", "--ppo-epochs", "7"], ["ppo"])
+    with pytest.raises(run.RunError, match="`--ppo` should not stand beside"):
+        run.check_smoke(["--smoke", "--ppo.epochs", "7"], ["ppo"])
