@@ -132,18 +132,18 @@ def _members(path: Path, names: Sequence[str], hint: str) -> dict[str, memoryvie
             members = archive.getmembers()
     except Exception as error:  # a corrupt archive fails in every possible way
         raise malformed(path, whole, error) from error
-    found: dict[str, memoryview] = {}
+    contents: dict[str, memoryview] = {}
     for member in members:
         if not (member.isdir() or member.isreg()) or member.issparse():
             kind = "a link" if member.issym() or member.islnk() else "another thing"
             raise malformed(f"{path}/{member.name}", "be a file or a folder", kind)
         if (name := member.name.removeprefix("./")) in names and member.isreg():
             end = member.offset_data + member.size
-            found[name] = content.getbuffer()[member.offset_data : end]
+            contents[name] = content.getbuffer()[member.offset_data : end]
     for name in names:
-        if name not in found:
+        if name not in contents:
             raise FileNotFoundError(f"`{name}` is missing in `{path}`. {hint}")
-    return {f"{path}/{name}": found[name] for name in names}
+    return {f"{path}/{name}": contents[name] for name in names}
 
 
 def _get(path: str, batch: dict[str, Any], key: str) -> Any:

@@ -136,10 +136,10 @@ def _read(folder: Path, hint: str) -> tuple[Images, Images]:
 def _read_part(folder: Path, part: str, hint: str) -> Images:
     paths = []
     for stem in _stems(part):
-        found = [folder / n for n in _spellings(stem) if (folder / n).is_file()]
-        if not found:
+        there = [folder / n for n in _spellings(stem) if (folder / n).is_file()]
+        if not there:
             raise FileNotFoundError(f"`{folder / stem}` or its .gz is missing. {hint}")
-        paths.append(found[0])
+        paths.append(there[0])
     images, labels = _read_idx(paths[0], 3), _read_idx(paths[1], 1)
     return Images(images[..., None], as_labels(paths[1], labels, len(images), 10))
 

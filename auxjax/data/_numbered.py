@@ -84,15 +84,15 @@ def _count(folder: Path, kinds: Mapping[str, Kind], hint: str) -> int:
     numbers = {kind: _numbers(folder, kind, hint) for kind in kinds.values()}
     everything = set().union(*numbers.values())
     count = next(i for i in range(len(everything) + 1) if i not in everything)
-    for kind, found in numbers.items():
+    for kind, there in numbers.items():
         # A number beyond the first gap shows that the one in the gap is missing.
         expected = range(count + (count < len(everything)))
-        missing = [i for i in expected if i not in found]
+        missing = [i for i in expected if i not in there]
         if missing:
             more = f" and {len(missing) - 1} more" * (len(missing) > 1)
             raise FileNotFoundError(
                 f"`{folder / kind.folder / f'{missing[0]}{kind.suffix}'}`{more} "
-                f"should be there, as {len(found)} others are. {hint}"
+                f"should be there, as {len(there)} others are. {hint}"
             )
     return count
 

@@ -22,6 +22,8 @@ def prefetch(
 ) -> Prefetched:
     """Reads batches in a thread and puts them on the device ahead of the training.
 
+    For data larger than the device's memory; what fits is faster as one array on it.
+
     Args:
       batches: what to read, such as `auxjax.data.batches(...)`: pytrees of arrays, not
         to be written to once given away.

@@ -91,12 +91,12 @@ def rooms(
         and folder / f"rooms-{split}-{count}-{shape}-seed{seed}-{made}.npz"
         for split, count in counts.items()
     }
-    found = {
+    kept = {
         split: arrays
         for split, count in counts.items()
         if (arrays := load(paths[split], _empty(count, size))) is not None
     }
-    missing = [split for split in counts if split not in found]
+    missing = [split for split in counts if split not in kept]
     total, done = sum(counts[split] for split in missing), 0
     show = progress or (_silent if quiet else _line)
     for split in missing:
@@ -106,8 +106,8 @@ def rooms(
             show(done + filled, total)
         done += counts[split]
         save(paths[split], arrays)
-        found[split] = arrays
-    return _scenes(found["train"]), _scenes(found["test"])
+        kept[split] = arrays
+    return _scenes(kept["train"]), _scenes(kept["test"])
 
 
 def render_room(

@@ -36,13 +36,13 @@ def load(path: Path | None, layout: Arrays) -> Arrays | None:
         return None
     try:
         with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
-            found = {name: arrays[name] for name in layout}
+            kept = {name: arrays[name] for name in layout}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     for name, like in layout.items():
-        if (found[name].shape, found[name].dtype) != (like.shape, like.dtype):
+        if (kept[name].shape, kept[name].dtype) != (like.shape, like.dtype):
             return None
-    return found
+    return kept
 
 
 def save(path: Path | None, arrays: Arrays) -> bool:

@@ -31,18 +31,18 @@ orthogonal (Saxe et al. 2013, arXiv 1312.6120), biases at 0; convolutions before
 normalisation start normal with He's variance (He et al. 2015, arXiv 1502.01852).
 """
 
-from ._cnn import cnn
-from ._convolution import Conv, convolve
-from ._decoder import decoder
-from ._dense_prediction import mtan_dense, split_dense
-from ._encoder import encoder
-from ._heads import embed_action, linear_head, mlp_head
-from ._mlp import mlp
-from ._model import Model
-from ._pooling import max_pool, resize
-from ._resnet import resnet18, resnet50
-from ._stateful import StatefulModel
-from ._vgg import vgg16
+from auxjax.models._cnn import cnn
+from auxjax.models._convolution import Conv, convolve
+from auxjax.models._decoder import decoder
+from auxjax.models._dense_prediction import mtan_dense, split_dense
+from auxjax.models._encoder import encoder
+from auxjax.models._heads import embed_action, linear_head, mlp_head
+from auxjax.models._mlp import mlp
+from auxjax.models._model import Model
+from auxjax.models._pooling import max_pool, resize
+from auxjax.models._resnet import resnet18, resnet50
+from auxjax.models._stateful import StatefulModel
+from auxjax.models._vgg import vgg16
 
 __all__ = [
     "Conv",

@@ -7,8 +7,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ._convolution import Conv
-from ._stateful import HE_NORMAL, ConvNorm, Norm
+from auxjax.models._convolution import Conv
+from auxjax.models._stateful import HE_NORMAL, ConvNorm, Norm
 
 
 class DeepLabHead(nn.Module):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ._pooling import max_pool
-from ._resnet import Block, Design, Trunk
-from ._stateful import ConvNorm
+from auxjax.models._pooling import max_pool
+from auxjax.models._resnet import Block, Design, Trunk
+from auxjax.models._stateful import ConvNorm
 
 
 class AttendedTrunk(nn.Module):

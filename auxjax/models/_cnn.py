@@ -8,8 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ._convolution import Conv, Implementation
-from ._model import RELU_GAIN, Model, dense, from_linen
+from auxjax.models._convolution import Conv, Implementation
+from auxjax.models._model import RELU_GAIN, Model, dense, from_linen
 
 
 def cnn(

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float
-
-from ._convolution_cpu import convolve_cpu, convolve_patches
-from ._model import RELU_GAIN, orthogonal
-from ._pooling import max_pool
+from auxjax.models._convolution_cpu import convolve_cpu, convolve_patches
+from auxjax.models._model import RELU_GAIN, orthogonal
+from auxjax.models._pooling import max_pool
 
 Implementation = Literal["auto", "patches", "cpu", "conv"]
 """Patches times a matrix; XLA's convolution with derivatives for a CPU; as it is; or

@@ -106,8 +106,8 @@ def _by_products(images, kernel, *, strides, pads, spread, dilation):
         numbers = kernel.astype(exact).reshape(-1, 1, 1, 1, kernel.shape[-1])
         seen = _bordered(images.astype(exact), pads, spread)
         views = shifted_views(seen, kernel.shape[:2], strides, dilation)
-        found = [x * number for x, number in zip(views, numbers, strict=True)]
-        return functools.reduce(jnp.add, found).astype(dtype)
+        scaled = [x * number for x, number in zip(views, numbers, strict=True)]
+        return functools.reduce(jnp.add, scaled).astype(dtype)
 
     patches = functools.partial(_by_patches, **how)
     first = kernel[0, 0, 0, 0]
@@ -170,21 +170,21 @@ def _filter_images(images, out, *, window, strides, pads, spread, dilation):
     borders = [(*p, s - 1) for p, s in zip(pads, spread, strict=True)]
     zero = jnp.zeros((), images.dtype)
 
-    def piece(found, i):
+    def piece(total, i):
         images, out = (jax.lax.dynamic_index_in_dim(x, i, 1, False) for x in split)
         images = images.transpose(3, 0, 1, 2)
         images = jax.lax.pad(images, zero, ((0, 0, 0), (0, 0, 0), *borders))
         views = shifted_views(images, window, strides, dilation, first=2)
-        rows = jnp.stack(views).reshape(len(found), -1)
-        return found + rows @ out.reshape(-1, out.shape[-1]), None
+        rows = jnp.stack(views).reshape(len(total), -1)
+        return total + rows @ out.reshape(-1, out.shape[-1]), None
 
     seen = math.prod(window) * images.shape[-1]
     batch, places = len(out), math.prod(out.shape[1:3])
     pieces = _pieces(batch, seen * places * out.dtype.itemsize)
     split = [x.reshape(batch // pieces, pieces, *x.shape[1:]) for x in (images, out)]
     start = jnp.zeros((seen, out.shape[-1]), jnp.result_type(images, out))
-    found = jax.lax.scan(piece, start, jnp.arange(pieces, dtype=jnp.int32))[0]
-    return found.reshape(*window, -1, out.shape[-1])
+    total = jax.lax.scan(piece, start, jnp.arange(pieces, dtype=jnp.int32))[0]
+    return total.reshape(*window, -1, out.shape[-1])
 
 
 def _pieces(batch: int, image_bytes: int) -> int:
@@ -197,11 +197,11 @@ def _filter_by_patches(images, out, *, window, strides, pads, spread, dilation):
     if images.shape[-1] == 1:  # the kernel's pixels first
         images = _bordered(images, pads, spread)
         rows = jnp.stack(shifted_views(images, window, strides, dilation))
-        found = rows.reshape(len(rows), -1) @ out.reshape(-1, out.shape[-1])
-        return found.reshape(*window, 1, -1)
+        product = rows.reshape(len(rows), -1) @ out.reshape(-1, out.shape[-1])
+        return product.reshape(*window, 1, -1)
     seen = _patches(images, window, strides, pads, spread, dilation)
-    found = seen.reshape(-1, seen.shape[-1]).T @ out.reshape(-1, out.shape[-1])
-    return found.reshape(*window, images.shape[-1], out.shape[-1])
+    product = seen.reshape(-1, seen.shape[-1]).T @ out.reshape(-1, out.shape[-1])
+    return product.reshape(*window, images.shape[-1], out.shape[-1])
 
 
 def _transpose_images(out, images, kernel, *, strides, pads, spread, dilation):
@@ -242,12 +242,12 @@ def _batched_filter(args, axes, **how):
     (images, out), (images_axis, out_axis) = args, axes
     if images_axis is None:
         count = out.shape[out_axis]
-        found = _filter.bind(images, _as_channels(out, out_axis), **how)
-        return _from_channels(found, 3, count), 0
+        filters = _filter.bind(images, _as_channels(out, out_axis), **how)
+        return _from_channels(filters, 3, count), 0
     if out_axis is None:
         count = images.shape[images_axis]
-        found = _filter.bind(_as_channels(images, images_axis), out, **how)
-        return _from_channels(found, 2, count), 0
+        filters = _filter.bind(_as_channels(images, images_axis), out, **how)
+        return _from_channels(filters, 2, count), 0
     return _one_by_one(_filter, _filter_by_patches, args, axes, **how)
 
 

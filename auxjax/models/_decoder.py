@@ -10,10 +10,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float
-
-from ._convolution import Conv, Implementation
-from ._encoder import NATURE_SMALLEST
-from ._model import RELU_GAIN, Model, dense, from_linen, orthogonal, side_by_side
+from auxjax.models._convolution import Conv, Implementation
+from auxjax.models._encoder import NATURE_SMALLEST
+from auxjax.models._model import (
+    RELU_GAIN,
+    Model,
+    dense,
+    from_linen,
+    orthogonal,
+    side_by_side,
+)
 
 
 def decoder(

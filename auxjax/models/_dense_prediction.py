@@ -10,11 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ._aspp import DeepLabHead
-from ._attention import AttendedTrunk, Attention
-from ._pooling import resize
-from ._resnet import Design, Trunk
-from ._stateful import Norm, StatefulModel, scaled, stateful_from_linen
+from auxjax.models._aspp import DeepLabHead
+from auxjax.models._attention import AttendedTrunk, Attention
+from auxjax.models._pooling import resize
+from auxjax.models._resnet import Design, Trunk
+from auxjax.models._stateful import Norm, StatefulModel, scaled, stateful_from_linen
 
 Backbone = Literal["resnet50", "resnet18", "small", "tiny"]
 
@@ -186,8 +186,8 @@ class _Split(nn.Module):
     def __call__(self, images, *, train: bool):
         plan = self.plan
         features = Trunk(plan.design, name="trunk")(images, train=train)[-1][1]
-        found = _SplitHeads(plan, name="heads")(features, train=train)
-        return {task: plan.finish(task, x, images) for task, x in found.items()}
+        outputs = _SplitHeads(plan, name="heads")(features, train=train)
+        return {task: plan.finish(task, x, images) for task, x in outputs.items()}
 
 
 class _SplitHeads(nn.Module):
@@ -213,8 +213,8 @@ class _MTAN(nn.Module):
         plan = self.plan
         trunk = AttendedTrunk(plan.design, name="trunk")
         pairs = trunk(images, train=train)
-        found = _MTANHeads(plan, name="heads")(pairs, trunk.encode, train=train)
-        return {task: plan.finish(task, x, images) for task, x in found.items()}
+        outputs = _MTANHeads(plan, name="heads")(pairs, trunk.encode, train=train)
+        return {task: plan.finish(task, x, images) for task, x in outputs.items()}
 
 
 class _MTANHeads(nn.Module):

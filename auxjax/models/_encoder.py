@@ -9,9 +9,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from auxjax.auxiliary import to_float
-
-from ._convolution import Conv, Implementation
-from ._model import RELU_GAIN, Model, dense, from_linen
+from auxjax.models._convolution import Conv, Implementation
+from auxjax.models._model import RELU_GAIN, Model, dense, from_linen
 
 Kind = Literal["auto", "minatar", "nature", "mlp"]
 

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Shaped
-
-from ._model import RELU_GAIN, Model, dense, from_linen, side_by_side
+from auxjax.models._model import RELU_GAIN, Model, dense, from_linen, side_by_side
 
 
 def linear_head(out: int, *, scale: float = 1.0, dtype: Any = jnp.float32) -> Model:

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ._model import RELU_GAIN, Model, dense, from_linen
+from auxjax.models._model import RELU_GAIN, Model, dense, from_linen
 
 
 def mlp(

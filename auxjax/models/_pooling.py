@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Array, Float
-
-from ._convolution_cpu import shifted_views
+from auxjax.models._convolution_cpu import shifted_views
 
 
 def max_pool(
@@ -73,10 +72,10 @@ def _max_pool(images, window, strides):
 @_max_pool.defjvp
 def _max_pool_jvp(window, strides, primals, tangents):
     largest, which = _largest(*primals, window, strides)
-    found, *others = shifted_views(*tangents, window, strides)
+    tangent, *others = shifted_views(*tangents, window, strides)
     for number, view in enumerate(others, 1):
-        found = jnp.where(which == number, view, found)
-    return largest, found
+        tangent = jnp.where(which == number, view, tangent)
+    return largest, tangent
 
 
 def _largest(images, window, strides):
@@ -96,8 +95,8 @@ def _largest(images, window, strides):
 
     cut = (n for n in range(2, 17) if len(images) % n == 0)
     pieces = next(cut, 1) if jax.default_backend() == "cpu" else 1
-    found = jax.lax.map(find, images.reshape(pieces, -1, *images.shape[1:]))
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+    pooled = jax.lax.map(find, images.reshape(pieces, -1, *images.shape[1:]))
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), pooled)
 
 
 def resize(

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax.numpy as jnp
 
-from ._pooling import max_pool
-from ._stateful import (
+from auxjax.models._pooling import max_pool
+from auxjax.models._stateful import (
     ConvNorm,
     Norm,
     StatefulModel,

@@ -12,8 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Params
-
-from ._convolution import Conv
+from auxjax.models._convolution import Conv
 
 Norm = Literal["batch", "group"]
 """Statistics of the batch, of which a running mean is kept; or of each image alone."""

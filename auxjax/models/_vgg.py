@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ._heads import linear_head, mlp_head
-from ._pooling import max_pool
-from ._stateful import (
+from auxjax.models._heads import linear_head, mlp_head
+from auxjax.models._pooling import max_pool
+from auxjax.models._stateful import (
     ConvNorm,
     Norm,
     StatefulModel,
@@ -90,8 +90,8 @@ def vgg16(
         key, *keys = jax.random.split(key, len(models) + 1)
         params, state = trunk.init(key, images)
         features = jnp.zeros((1, scaled(STAGES[-1][0], width)), dtype)
-        found = [m.init(key, features) for m, key in zip(models, keys, strict=True)]
-        return {"trunk": params, "heads": found}, state
+        own = [m.init(key, features) for m, key in zip(models, keys, strict=True)]
+        return {"trunk": params, "heads": own}, state
 
     def apply(params, state, images, *, train: bool, head: int | str | None = None):
         if head == "own" and images.shape[0] != len(models):

@@ -65,6 +65,7 @@ class Agent(NamedTuple):
 def make_agent(
     config: A2CConfig,
     rule: optax.GradientTransformationExtraArgs | A2CMethod | None = None,
+    env: VectorEnv | None = None,
 ) -> Agent:
     """Builds the agent that `make_train` runs, for loops that want it in pieces.
 
@@ -73,6 +74,7 @@ def make_agent(
       rule: how rows become a gradient: any chain of `auxjax` rules that ends in an
         aggregator, or an `A2CMethod` where it takes more than the Jacobian; None: what
         `config.method` names.
+      env: the worlds; None: `config.num_envs` of those that `config.env` names.
 
     Returns:
       The agent.
@@ -80,7 +82,7 @@ def make_agent(
     Raises:
       ValueError: an unknown environment, or a task that it cannot have.
     """
-    env = make(config.env, config.num_envs)
+    env = make(config.env, config.num_envs) if env is None else env
     nets = make_networks(config, env)
     policy = make_policy(env.action_space)
     limit = config.max_grad_norm

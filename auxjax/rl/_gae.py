@@ -54,7 +54,7 @@ def gae(
     """
     if next_values is None:
         next_values = jnp.concatenate([values[1:], last_value[None]])
-    found = advantages(
+    advantage = advantages(
         rewards,
         values,
         next_values,
@@ -63,4 +63,4 @@ def gae(
         discount=discount,
         gae_lambda=gae_lambda,
     )
-    return found, found + values
+    return advantage, advantage + values

@@ -55,8 +55,8 @@ def clipped_objective(
     Example:
       >>> import jax.numpy as jnp
       >>> new, old = jnp.log(jnp.array([0.9, 0.3])), jnp.log(jnp.array([0.6, 0.6]))
-      >>> found = clipped_objective(new, old, jnp.ones(2))  # ratios 1.5 and ½, ε 0.2
-      >>> [round(float(x), 3) for x in found]
+      >>> objective = clipped_objective(new, old, jnp.ones(2))  # ratios 1.5, ½; ε 0.2
+      >>> [round(float(x), 3) for x in objective]
       [1.2, 0.5]
 
     References:

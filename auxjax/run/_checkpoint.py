@@ -120,8 +120,8 @@ def read_note(folder: str | Path) -> dict[str, Any]:
 
 def last_checkpoint(folder: str | Path) -> Path | None:
     """The folder of the last finished checkpoint, or None where none is."""
-    found = steps(folder)
-    return Path(folder).absolute() / str(found[-1]) if found else None
+    saved = steps(folder)
+    return Path(folder).absolute() / str(saved[-1]) if saved else None
 
 
 def steps(folder: str | Path) -> list[int]:

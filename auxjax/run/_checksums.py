@@ -47,8 +47,8 @@ def check(folder: Path, below: str = "") -> None:
 
 def _sums(record: Path) -> dict[str, str]:
     try:
-        found = json.loads(record.read_bytes())
-        sums, total = found["files"], found["sum"]
+        noted = json.loads(record.read_bytes())
+        sums, total = noted["files"], noted["sum"]
         intact = total == _of_sums(sums)
     except (ValueError, KeyError, TypeError, AttributeError):
         intact = False

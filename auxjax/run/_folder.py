@@ -93,19 +93,19 @@ def open_run(
     with writing(run.path):
         run.path.mkdir(parents=True, exist_ok=True)
         hold(run.path)
-        found = sorted(item.name for item in run.path.iterdir() if item.name != LOCK)
-    if found and not resume:
-        kind = "a run" if run.config.exists() else _few(found)
+        items = sorted(item.name for item in run.path.iterdir() if item.name != LOCK)
+    if items and not resume:
+        kind = "a run" if run.config.exists() else _few(items)
         raise RunError(
             f"`{run.path}` should be a new or empty folder. Found {kind}: pass "
             "--resume to go on with a run, or choose another folder."
         )
-    if found and not run.config.exists():
+    if items and not run.config.exists():
         raise RunError(
             f"`{run.path}` should hold the config.json of the run to resume. "
-            f"Found {_few(found)}."
+            f"Found {_few(items)}."
         )
-    if found:
+    if items:
         _check_same(run, to_json(config), may_differ)
     elif resume:
         print(f"No run to resume in {run.path}: starting a new one.", file=sys.stderr)
@@ -156,12 +156,12 @@ def _at_home(path: str | Path) -> Path:
 def _check_same(run: RunFolder, expected: Any, may_differ: Sequence[str]) -> None:
     """Raises unless the folder's configuration is the expected one."""
     try:
-        found = json.loads(run.config.read_text(encoding="utf-8"))
+        saved = json.loads(run.config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(
             f"`{run.config}` should be a readable JSON file. Found: {error}."
         ) from error
-    old, new = _flatten(found), _flatten(expected)
+    old, new = _flatten(saved), _flatten(expected)
     differing = [
         f"  `{name}` should be {_show(old, name)}. Found {_show(new, name)}."
         for name in [*old, *(name for name in new if name not in old)]

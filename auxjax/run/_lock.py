@@ -41,8 +41,8 @@ def hold(folder: Path) -> None:
       RunError: another process holds it.
       OSError: the folder cannot be opened.
     """
-    found = folder.stat()
-    place = found.st_dev, found.st_ino
+    status = folder.stat()
+    place = status.st_dev, status.st_ino
     if place in _HELD:
         return
     for lock in (_by_folder, _by_byte, _by_number):

@@ -154,8 +154,8 @@ def _begin(
     The step is -1 where nothing was saved.
     """
     state = without_weak_types(state)
-    found = restore(folder.checkpoint, state)
-    if found is None:
+    saved = restore(folder.checkpoint, state)
+    if saved is None:
         return state, 0, -1, []
     note = read_note(folder.checkpoint)
     chunk = note["chunk"]
@@ -164,7 +164,7 @@ def _begin(
             f"`num_chunks` should be at least {chunk}, what the run in "
             f"`{folder.path}` has done. Found {num_chunks}."
         )
-    step, state = found
+    step, state = saved
     return state, chunk, step, note.get("rows", [])  # earlier versions kept none
 
 

@@ -116,8 +116,8 @@ def make_step(
         second_args = arguments(state, second_batch, second_key)
 
         def meta_losses(params):
-            found = losses(params, *second_args)
-            return _in_order(found[0] if has_state else found, jac.names)
+            second = losses(params, *second_args)
+            return _in_order(second[0] if has_state else second, jac.names)
 
         extra = {} if second_batch is None else {"meta_losses": meta_losses}
         updates, opt_state = tx.update(jac, state.opt_state, state.params, **extra)
