@@ -216,7 +216,7 @@ OVERRIDDEN = {
     "meta_gradients": "sweep_tasks",
     "multi_domain": "batch_size",
     "noise_task": "hidden",
-    "rl_aux": "ppo_epochs",
+    "rl_aux": "epochs",
     "rotated_mnist": "seeds",
     "toy_quadratics": "long_steps",
 }
