@@ -6,28 +6,17 @@ from typing import Any
 
 import numpy as np
 
-CONVERGED = 0.1  # the main loss below which GCS's paper calls a run converged
-HOLDS, DISAGREES, FAILS = "holds", "disagrees with the paper", "FAILS"
-
-Claims = list[dict[str, str]]
-
-
-def claim(source: str, text: str, measured: str, holds: Any) -> dict[str, str]:
-    """A claim that our rules have to reproduce."""
-    verdict = HOLDS if holds else FAILS
-    return {"claim": f"{source}: {text}", "measured": measured, "verdict": verdict}
-
-
-def disputed(source: str, text: str, measured: str, holds: Any) -> dict[str, str]:
-    """A claim that the paper's own formulas contradict: told, but no failure."""
-    verdict = HOLDS if holds else DISAGREES
-    return {"claim": f"{source}: {text}", "measured": measured, "verdict": verdict}
-
-
-def convergence_time(loss: np.ndarray) -> np.ndarray:
-    """Steps until the main loss is first below 0.1; infinite where it never is."""
-    below = loss < CONVERGED
-    return np.where(below.any(axis=1), below.argmax(axis=1), np.inf)
+from toys.words import (
+    CONVERGED,
+    Claims,
+    claim,
+    compare,
+    convergence_time,
+    disputed,
+    place,
+    settled,
+    span,
+)
 
 
 def check(runs: dict[str, Any], long_steps: int) -> Claims:
@@ -58,7 +47,7 @@ def olaux(runs: dict[str, Any]) -> Claims:
         claim(
             source,
             "fixed weights end in a sub-optimal point",
-            f"at {_point(fixed.path[:, -1])}, main loss {fixed.loss[:, -1].min():.2f}",
+            f"at {place(fixed.path[:, -1])}, main loss {fixed.loss[:, -1].min():.2f}",
             np.allclose(fixed.path[:, -1], 0.5, atol=1e-3),
         ),
         claim(
@@ -70,14 +59,14 @@ def olaux(runs: dict[str, Any]) -> Claims:
         claim(
             source,
             "w1 first increases and later decreases",
-            f"1 → {_range(helpful.max(axis=1))} at step {_range(peak)} → "
-            f"{_range(helpful[:, -1])}",
+            f"1 → {span(helpful.max(axis=1))} at step {span(peak)} → "
+            f"{span(helpful[:, -1])}",
             np.all(rises & falls & (peak > 0)),
         ),
         claim(
             source,
             "w2 quickly decreases in the beginning",
-            f"1 → {_range(enemy[:, -1])}; half of it by step {_range(half_time)} "
+            f"1 → {span(enemy[:, -1])}; half of it by step {span(half_time)} "
             f"of {steps}",
             np.all((enemy[:, -1] < 0) & (half_time < steps / 10)),
         ),
@@ -86,44 +75,44 @@ def olaux(runs: dict[str, Any]) -> Claims:
 
 def everywhere(runs: dict[str, dict[str, Any]]) -> Claims:
     """GCS's Figure 2, from our starting points."""
-    found = []
+    claims = []
     for problem, methods in runs.items():
         for name in ("GCS", "weighted GCS"):
             loss = methods[name].loss
-            found.append(
+            claims.append(
                 claim(
                     "GCS Fig. 2",
                     f"{problem}: {name} converges",
-                    f"{_settled(loss)} of {len(loss)} runs",
-                    _settled(loss) == len(loss),
+                    f"{settled(loss)} of {len(loss)} runs",
+                    settled(loss) == len(loss),
                 )
             )
         plain = methods["plain sum"].loss
-        found.append(
+        claims.append(
             claim(
                 "GCS Fig. 2",
                 f"{problem}: the plain sum does not",
-                f"{_settled(plain)} of {len(plain)} runs; main loss "
-                f"{_range(plain[:, -1])} in the end",
-                _settled(plain) == 0,
+                f"{settled(plain)} of {len(plain)} runs; main loss "
+                f"{span(plain[:, -1])} in the end",
+                settled(plain) == 0,
             )
         )
-    return found
+    return claims
 
 
 def helpful_loss(methods: dict[str, Any]) -> Claims:
     """GCS's Figure 8, the rows with a loss."""
     source = "GCS Fig. 8"
     alone = convergence_time(methods["main only"].loss)
-    found = []
+    claims = []
     for name in ("GCS", "weighted GCS"):
         time = convergence_time(methods[name].loss)
-        found.append(
+        claims.append(
             claim(
                 source,
                 f"L1 + L3: {name} is faster than the main loss alone",
                 f"{time.mean():.1f} steps against {alone.mean():.1f}; "
-                f"{_compare(time, alone)}",
+                f"{compare(time, alone)}",
                 time.mean() < alone.mean() and np.all(time <= alone),
             )
         )
@@ -131,20 +120,19 @@ def helpful_loss(methods: dict[str, Any]) -> Claims:
     plain = methods["plain sum"]
     crossing = convergence_time(plain.loss)
     return [
-        *found,
+        *claims,
         disputed(
             source,
             "L1 + L3: faster on every single run",
-            f"{_compare(ours, alone)}: from inside the circle through 0 and (1, 1) the "
+            f"{compare(ours, alone)}: from inside the circle through 0 and (1, 1) the "
             "gate never opens",
             np.all(ours < alone),
         ),
         claim(
             source,
             "L1 + L3: the plain sum fails",
-            f"ends at {_point(plain.path[:, -1])}, main loss "
-            f"{_range(plain.loss[:, -1])}",
-            _settled(plain.loss) == 0,
+            f"ends at {place(plain.path[:, -1])}, main loss {span(plain.loss[:, -1])}",
+            settled(plain.loss) == 0,
         ),
         disputed(
             source,
@@ -163,34 +151,34 @@ def vector_field(methods: dict[str, Any]) -> Claims:
     plain = methods["plain sum"]
     angle = np.unwrap(np.arctan2(plain.path[..., 1], plain.path[..., 0]), axis=1)
     turned = np.abs(angle[:, -1] - angle[:, 0])
-    found = [
+    claims = [
         claim(
             source,
             "L1 + V: the plain sum cycles and does not converge",
-            f"turned by {_range(np.degrees(turned), 0)} degrees; main loss is "
-            f"{_range(plain.loss[:, -1] / plain.loss[:, 0])} times what it was",
+            f"turned by {span(np.degrees(turned), 0)} degrees; main loss is "
+            f"{span(plain.loss[:, -1] / plain.loss[:, 0])} times what it was",
             np.all(turned > 0.5) and np.all(plain.loss[:, -1] > plain.loss[:, 0]),
         )
     ]
     for name in ("GCS", "weighted GCS"):
         loss = methods[name].loss
         time = convergence_time(loss)
-        found += [
+        claims += [
             claim(
                 source,
                 f"L1 + V: {name} still works",
-                f"{_settled(loss)} of {len(loss)} runs",
-                _settled(loss) == len(loss),
+                f"{settled(loss)} of {len(loss)} runs",
+                settled(loss) == len(loss),
             ),
             disputed(
                 source,
                 f"L1 + V: {name} is faster than the main loss alone",
-                f"{_compare(time, alone)}: ⟨∇L1, V⟩ = -4‖θ‖² < 0 everywhere, the gate "
+                f"{compare(time, alone)}: ⟨∇L1, V⟩ = -4‖θ‖² < 0 everywhere, the gate "
                 "never opens",
                 time.mean() < alone.mean(),
             ),
         ]
-    return found
+    return claims
 
 
 def astray(methods: dict[str, Any], long: dict[str, Any], long_steps: int) -> Claims:
@@ -198,74 +186,49 @@ def astray(methods: dict[str, Any], long: dict[str, Any], long_steps: int) -> Cl
     source = "GCS Fig. 9"
     alone = convergence_time(methods["main only"].loss)
     plain = methods["plain sum"]
-    found = []
+    claims = []
     for name in ("GCS", "weighted GCS"):
         loss = methods[name].loss
         time, in_the_end = convergence_time(loss), convergence_time(long[name].loss)
         slowed = np.isfinite(alone) & (time > alone)
         ratio = time[slowed] / alone[slowed]
-        found += [
+        claims += [
             claim(
                 source,
                 f"L2 + L4: {name} slows some runs down, and they still converge",
-                f"{slowed.sum()} of {len(time)} runs, {_range(ratio)} times slower",
+                f"{slowed.sum()} of {len(time)} runs, {span(ratio)} times slower",
                 slowed.any() and np.all(np.isfinite(time[slowed])),
             ),
             claim(
                 source,
                 f"L2 + L4: {name} converges wherever the main loss alone does",
-                f"{_settled(loss)} of {len(time)} runs; alone "
-                f"{_settled(methods['main only'].loss)}",
+                f"{settled(loss)} of {len(time)} runs; alone "
+                f"{settled(methods['main only'].loss)}",
                 np.all(np.isfinite(time[np.isfinite(alone)])),
             ),
             disputed(
                 source,
                 f"L2 + L4: {name} converges in all cases within "
                 f"{loss.shape[1] - 1} steps",
-                f"{_settled(loss)} of {len(time)} runs; the others start far out on "
+                f"{settled(loss)} of {len(time)} runs; the others start far out on "
                 "the plain, where ∇L2 vanishes",
-                _settled(loss) == len(time),
+                settled(loss) == len(time),
             ),
             claim(
                 "GCS Prop. 1",
                 f"L2 + L4: {name} converges in all cases in the end",
-                f"{_settled(long[name].loss)} of {len(time)} runs within {long_steps:,}"
+                f"{settled(long[name].loss)} of {len(time)} runs within {long_steps:,}"
                 f" steps, the last at {in_the_end.max():,.0f}; alone "
-                f"{_settled(long['main only'].loss)}",
-                _settled(long[name].loss) == len(time),
+                f"{settled(long['main only'].loss)}",
+                settled(long[name].loss) == len(time),
             ),
         ]
     return [
-        *found,
+        *claims,
         claim(
             source,
             "L2 + L4: the plain sum does not converge",
-            f"ends at {_point(plain.path[:, -1])}, main loss "
-            f"{_range(plain.loss[:, -1])}",
-            _settled(plain.loss) == 0,
+            f"ends at {place(plain.path[:, -1])}, main loss {span(plain.loss[:, -1])}",
+            settled(plain.loss) == 0,
         ),
     ]
-
-
-def _settled(loss: np.ndarray) -> int:
-    """How many runs are below 0.1 at their last step, not only on their way."""
-    return int((loss[:, -1] < CONVERGED).sum())
-
-
-def _compare(time: np.ndarray, other: np.ndarray) -> str:
-    faster, slower = np.sum(time < other), np.sum(time > other)
-    return f"{faster} faster, {len(time) - faster - slower} equal, {slower} slower"
-
-
-def _range(values: np.ndarray, digits: int = 2) -> str:
-    if not len(values):
-        return "nothing"
-    low, high = (f"{float(f(values)):.{digits}f}" for f in (np.min, np.max))
-    if np.asarray(values).dtype.kind == "i":
-        low, high = f"{np.min(values)}", f"{np.max(values)}"
-    return low if low == high else f"{low}…{high}"
-
-
-def _point(points: np.ndarray) -> str:
-    """Where runs end, when they all end in one place."""
-    return f"({_range(points[:, 0])}, {_range(points[:, 1])})"

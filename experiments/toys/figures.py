@@ -13,10 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from auxjax.run import line_styles
-from toys.claims import CONVERGED, convergence_time
+from lab.axes import BLUE, GREEN, ORANGE, PINK, bare
+from toys.words import CONVERGED, convergence_time
 
-BLUE, ORANGE, GREEN, PINK = (colour for colour, _ in line_styles("abcd").values())
 RED, GREY = "#C00000", "0.35"
 SPAN = 2.4  # half the side of every map
 
@@ -51,7 +50,7 @@ def olaux(runs: Mapping[str, Any], main: Callable, path: Path) -> None:
     maps["W"].legend(loc="upper right")
     for axis in (maps["L"], maps["W"]):
         axis.set_xlim(0, 300)
-        axis.spines[["top", "right"]].set_visible(False)
+    bare(maps["L"], maps["W"])
     figure.savefig(path, dpi=130)
 
 

@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,27 +6,28 @@ import pytest
 import auxjax
 from tests._scripts import load_script
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+@pytest.fixture
+def toy(experiments):
+    return load_script("toy_quadratics")
 
 
 @pytest.fixture
-def toy(monkeypatch):
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    toy_quadratics = load_script("toy_quadratics")
+def problems(experiments):
+    from toys import problems
 
-    return toy_quadratics
+    return problems
 
 
 @pytest.fixture
-def claims(monkeypatch):
-    monkeypatch.syspath_prepend(EXPERIMENTS)
-    from toys import claims
+def words(experiments):
+    from toys import words
 
-    return claims
+    return words
 
 
 def verdicts(folder):
-    rows = json.loads((folder / "results.json").read_text())["claims"]
+    rows = json.loads((folder / "toy.json").read_text())["claims"]
     return {row["claim"]: row["verdict"] for row in rows}
 
 
@@ -55,12 +55,14 @@ def test_a_smoke_run_draws_and_judges_nothing(toy, tmp_path, capsys):
     folder = tmp_path / "toy_quadratics-smoke"
     assert verdicts(folder) == {}
     for name in FIGURES:
-        assert (folder / f"{name}.png").stat().st_size > 10_000
+        assert (folder / f"toy_{name}.png").stat().st_size > 10_000
 
 
 def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path, monkeypatch):
     """The exit code is that of an error, and the message names the claim."""
-    monkeypatch.setattr(toy, "draw", lambda *_: None)
+    from toys import report
+
+    monkeypatch.setattr(report, "drawings", lambda _: {})
     args = [*FEW, "--out", str(tmp_path), "--name", "toy"]
     with pytest.raises(SystemExit) as stopped:
         toy.main(args, olaux=auxjax.fixed([1, 1, 1]))
@@ -71,41 +73,41 @@ def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path, monkeypatch):
     assert found["OL-AUX Fig. 2: fixed weights end in a sub-optimal point"] == "holds"
 
 
-def test_the_problems_are_the_papers(toy):
+def test_the_problems_are_the_papers(problems):
     at = np.array([1.0, 2.0], np.float32)
-    assert float(toy.L1(at)) == 5.0
-    assert float(toy.L3(at)) == 1.0
-    assert float(toy.L4(at)) == 1.0 + 2.25
+    assert float(problems.L1(at)) == 5.0
+    assert float(problems.L3(at)) == 1.0
+    assert float(problems.L4(at)) == 1.0 + 2.25
     # V = [-θ2/‖θ‖² - 2 θ1, θ1/‖θ‖² - 2 θ2]
-    np.testing.assert_allclose(toy.swirl(at), [-0.4 - 2, 0.2 - 4], rtol=1e-6)
-    np.testing.assert_allclose(toy.half_flat(at), 1 - np.exp(-10), rtol=1e-6)
-    assert float(toy.half_flat(-at)) == 5.0
+    np.testing.assert_allclose(problems.swirl(at), [-0.4 - 2, 0.2 - 4], rtol=1e-6)
+    np.testing.assert_allclose(problems.half_flat(at), 1 - np.exp(-10), rtol=1e-6)
+    assert float(problems.half_flat(-at)) == 5.0
 
 
-def test_a_vector_field_enters_as_stacked_gradients(toy):
+def test_a_vector_field_enters_as_stacked_gradients(problems):
     at = np.array([1.0, 2.0], np.float32)
-    rows = toy.GCS_PROBLEMS["L1 + V"].rows(at)
+    rows = problems.GCS_PROBLEMS["L1 + V"].rows(at)
     np.testing.assert_allclose(rows, [[2, 4], [-2.4, -3.8]], rtol=1e-6)
 
 
-def test_descent_by_hand(toy):
+def test_descent_by_hand(problems):
     """θ ← θ - 0.1 · 2θ on the main loss alone."""
-    problem = toy.of_losses(toy.L1, toy.L3)
-    runs = toy.descend(
-        problem, auxjax.fixed([1, 0]), [[1.0, -2.0]], steps=2, step_size=0.1
-    )
+    from toys.runs import descend
+
+    problem = problems.of_losses(problems.L1, problems.L3)
+    runs = descend(problem, auxjax.fixed([1, 0]), [[1.0, -2.0]], steps=2, step_size=0.1)
     expected = [[1, -2], [0.8, -1.6], [0.64, -1.28]]
     np.testing.assert_allclose(runs.path[0], expected, rtol=1e-6)
     np.testing.assert_allclose(runs.loss[0], [5, 3.2, 2.048], rtol=1e-6)
 
 
-def test_convergence_time_is_the_first_step_below(claims):
+def test_convergence_time_is_the_first_step_below(words):
     loss = np.array([[0.2, 0.09, 0.3], [0.2, 0.2, 0.1], [0.05, 1.0, 1.0]])
-    assert claims.convergence_time(loss).tolist() == [1, np.inf, 0]
+    assert words.convergence_time(loss).tolist() == [1, np.inf, 0]
 
 
-def test_only_our_own_claims_can_fail(claims):
-    assert claims.claim("F", "t", "m", np.bool_(False))["verdict"] == "FAILS"
-    told = claims.disputed("F", "t", "m", False)["verdict"]
+def test_only_our_own_words_can_fail(words):
+    assert words.claim("F", "t", "m", np.bool_(False))["verdict"] == "FAILS"
+    told = words.disputed("F", "t", "m", False)["verdict"]
     assert told == "disagrees with the paper"
-    assert claims.disputed("F", "t", "m", True)["verdict"] == "holds"
+    assert words.disputed("F", "t", "m", True)["verdict"] == "holds"
