@@ -1,6 +1,7 @@
 """The house rules: who imports whom, how large a room grows, what is explained."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,27 @@ def test_every_room_has_its_place():
     found = {room_of(path) for path in FILES} - {"roof"}
     assert found <= set(ROOMS)
     assert set(CORE) - {"meta"} <= found
+
+
+def test_contributors_are_told_of_every_room():
+    """The tables of CONTRIBUTING.md: all rooms in order, and the other folders."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    house = text.split("## The house")[1].split("\n## ")[0]
+    told = re.findall(r"^\| `([\w/.]+)` \|", house, re.MULTILINE)
+    names = [name.removesuffix("/").removesuffix(".py") for name in told]
+    assert names[: len(ROOMS)] == ROOMS
+    folders = names[len(ROOMS) :]
+    assert all((ROOT.parent / folder).is_dir() for folder in folders)
+    tracked = {path.parts[0] for path in map(Path, tracked_files()) if path.parts[1:]}
+    tracked = {name for name in tracked if name[0] != "."}
+    assert tracked <= {*folders, "auxjax"}
+
+
+def tracked_files():
+    """What git knows; nothing where there is no git."""
+    command = ["git", "-C", str(ROOT.parent), "ls-files", "*.py", "*.sh"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.split()
 
 
 @every_file
