@@ -6,7 +6,8 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 
-SECTIONS = ("Args", "Returns", "Raises", "Example", "References", "Paper and code")
+ITEMS = ("Args", "Attributes", "Raises")
+SECTIONS = (*ITEMS, "Returns", "Yields", "Example", "References", "Paper and code")
 Link = Callable[[str], str]
 
 
@@ -21,7 +22,7 @@ def to_markdown(docstring: str, link: Link = lambda text: text) -> str:
     for section, lines in _sections(inspect.cleandoc(docstring)):
         if section is None:
             parts.append(_prose(lines, link))
-        elif section in ("Args", "Raises"):
+        elif section in ITEMS:
             parts.append(f"**{section}**\n\n{_items(lines, link)}")
         elif section == "Example":
             parts.append("**Example**\n\n" + _fenced("\n".join(lines), "pycon"))
@@ -60,8 +61,14 @@ def _fenced(code: str, language: str) -> str:
 
 def _prose(lines: list[str], link: Link) -> str:
     """Paragraphs; blocks indented by four are formulas and stay as they are."""
+
+    def block(text):
+        if text.startswith(">>>"):
+            return _fenced(text, "pycon")
+        return text if text.startswith("    ") else link(text)
+
     blocks = re.split(r"\n\s*\n", "\n".join(lines))
-    return "\n\n".join(x if x.startswith("    ") else link(x) for x in blocks)
+    return "\n\n".join(block(text) for text in blocks)
 
 
 def _items(lines: list[str], link: Link) -> str:

@@ -22,6 +22,7 @@ import re
 import sys
 from pathlib import Path
 
+from _api import MODULES
 from _pages import DOCS, FIGURES, pages, stale, to_draw
 from _rules import AGGREGATORS, RULES, WEIGHTINGS
 
@@ -79,20 +80,35 @@ def write() -> None:
 
 
 def build_site() -> None:
-    """The HTML, by mkdocs, with the rules in the order of the table."""
+    """The HTML, by mkdocs; see _hooks.py for what is not in docs/."""
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
 
+    build(load_config(str(Path(ROOT, "mkdocs.yml")), nav=navigation()))
+    for page in sorted((ROOT / "site").rglob("*.html")):
+        if found := assets_elsewhere(page.read_text()):
+            raise ValueError(
+                f"`{page}` should load nothing from outside. Found {found}."
+            )
+
+
+def navigation() -> list[dict]:
+    """Every page of the site, in order."""
+    from _hooks import readmes
+
     def rules(table):
         return [{rule.title: f"rules/{rule.name}.md"} for rule in table]
 
-    nav = [
+    return [
         {"Home": "index.md"},
+        {"Tutorial": "tutorial.md"},
+        {"Gallery": "gallery.md"},
         {"Which rule?": "choose.md"},
         {"How it works": "how_it_works.md"},
         {"Your framework": "your_framework.md"},
+        {"Coming from elsewhere": "coming_from.md"},
         {"Whose gradients it takes": "foreign_gradients.md"},
         {"Many devices, half precision, frozen leaves": "devices_and_precision.md"},
         {"Labels that are generated": "labelling.md"},
@@ -100,13 +116,9 @@ def build_site() -> None:
         {"What is tested": "tested.md"},
         {"Weightings": rules(WEIGHTINGS)},
         {"Aggregators": rules(AGGREGATORS)},
+        {"Modules": [{title: f"api/{name}.md"} for name, title in MODULES.items()]},
+        {"Experiments and benchmarks": list(readmes())},
     ]
-    build(load_config(str(Path(ROOT, "mkdocs.yml")), nav=nav))
-    for page in sorted((ROOT / "site").rglob("*.html")):
-        if found := assets_elsewhere(page.read_text()):
-            raise ValueError(
-                f"`{page}` should load nothing from outside. Found {found}."
-            )
 
 
 def assets_elsewhere(html: str) -> list[str]:

@@ -46,7 +46,7 @@ def test_pages_and_figures_are_there_and_up_to_date():
     from _rules import RULES
 
     made = {path.relative_to(DOCS).as_posix() for path in pages()}
-    assert made == {f"rules/{rule.name}.md" for rule in RULES} | {"choose.md", "toy.md"}
+    assert made == {f"rules/{rule.name}.md" for rule in RULES} | {"choose.md"}
     assert stale() == [], "run `python docs/make.py --no-figures`"
     sizes = [(DOCS / "rules" / f"{rule.name}.png").stat().st_size for rule in RULES]
     assert max(sizes) < 40_000
@@ -103,6 +103,9 @@ DOCSTRING = """One line about `other`.
 
         x = [y](z)
 
+    >>> 2 + 2
+    4
+
     Args:
       n: how many,
         as a number.
@@ -133,6 +136,11 @@ DOCSTRING = """One line about `other`.
 MARKDOWN = """One line about <`other`>.
 
     x = [y](z)
+
+```pycon
+>>> 2 + 2
+4
+```
 
 **Args**
 

@@ -1,6 +1,7 @@
 """The site builds as it stands, and making it again changes no file that git knows."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,14 @@ def clone(tmp_path):
     unwanted = shutil.ignore_patterns("__pycache__")
     for name in ("docs", "auxjax"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=unwanted)
+    for room in ("experiments", "benchmarks"):
+        for path in [
+            *ROOT.glob(f"{room}/**/README.md"),
+            *ROOT.glob(f"{room}/**/*.png"),
+        ]:
+            place = tmp_path / path.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     return tmp_path
 
@@ -53,10 +62,23 @@ def test_the_site_is_made_and_no_file_changes(clone):
     pages = {path.relative_to(clone / "docs") for path in clone.glob("docs/**/*.md")}
     made = {x.relative_to(clone / "site") for x in clone.glob("site/**/*.html")}
     assert {path.with_suffix(".html") for path in pages} <= made
+    assert {Path("api/run.html"), Path("experiments/index.html")} <= made
+    assert pictures_that_are_not_there(clone / "site") == []
+
+
+def pictures_that_are_not_there(site):
+    """What pages show, against what lies there."""
+    shown = [
+        page.parent / source
+        for page in site.rglob("*.html")
+        for source in re.findall(r"<img[^>]* src=\"([^\"]+)\"", page.read_text())
+    ]
+    assert len({path.resolve() for path in shown}) > 40
+    return [path for path in shown if not path.exists()]
 
 
 def test_links_that_lead_nowhere_and_pages_that_nothing_leads_to_end_the_build(clone):
-    links = ["../experiments/README.md", "nowhere.md", "toy.md#nothing"]
+    links = ["../experiments/nowhere.md", "nowhere.md", "toy.md#nothing"]
     with (clone / "docs" / "labelling.md").open("a") as page:
         page.writelines(f"\n[a]({link})\n" for link in links)
     (clone / "docs" / "lost.md").write_text("# Lost\n")

@@ -1,0 +1,154 @@
+"""The pages of the modules, from the facades and the docstrings. Needs Python alone."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import NamedTuple
+
+from _docstrings import to_markdown
+
+PACKAGE = Path(__file__).parents[1] / "auxjax"
+MODULES = {
+    "jacobian": "The Jacobian",
+    "meta": "Meta-gradients",
+    "auxiliary": "Auxiliary losses",
+    "models": "Networks",
+    "envs": "Environments",
+    "data": "Data",
+    "supervised": "Supervised training",
+    "rl": "Agents",
+    "labelling": "Labels that are generated",
+    "run": "Long runs",
+    "rules": "Rules by name",
+}
+
+
+class Found(NamedTuple):
+    """One public name, as it is written."""
+
+    name: str
+    node: ast.stmt
+    text: str  # of its file
+
+
+def pages() -> dict[str, str]:
+    """The text of each page, by its place in the site; no file is written."""
+    return {f"api/{name}.md": page(PACKAGE / name) for name in MODULES}
+
+
+def page(room: Path) -> str:
+    """Of one module: what it is for, a table of its names, and each of them."""
+    facade = ast.parse((room / "__init__.py").read_text())
+    names = public(room)
+    told = [x for x in names if not _is_constant(x)]
+    if lost := [name for found in told for name in _unexplained(found)]:
+        raise ValueError(f"`auxjax.{room.name}` explains not all: {', '.join(lost)}.")
+    rows = [f"| [`{x.name}`](#{x.name}) | {_summary(x.node)} |" for x in told]
+    parts = [f"# auxjax.{room.name}", to_markdown(_doc(facade))]
+    parts.append("\n".join(["| name | what it is |", "|---|---|", *rows]))
+    if constants := [x for x in names if _is_constant(x)]:
+        code = "\n".join(dict.fromkeys(_source(x) for x in constants))
+        parts += ["## Constants", f"```python\n{code}\n```"]
+    for found in told:
+        parts += [f'<a id="{found.name}"></a>', f"## {found.name}"]
+        parts += _entry(found)
+    return "\n\n".join(parts) + "\n"
+
+
+def public(room: Path) -> list[Found]:
+    """The names of a facade, in its order, where they are defined."""
+    facade = ast.parse((room / "__init__.py").read_text())
+    wanted = next(
+        ast.literal_eval(node.value)
+        for node in facade.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+    )
+    defined: dict[str, Found] = {}
+    for node in facade.body:  # the file that a name is imported from has it
+        if isinstance(node, ast.ImportFrom):
+            text = (room / f"{node.module.split('.')[-1]}.py").read_text()
+            written = {name: x for x in ast.parse(text).body for name in _names(x)}
+            for alias in node.names:
+                name = alias.asname or alias.name
+                defined[name] = Found(name, written[alias.name], text)
+    return [defined[name] for name in wanted]
+
+
+def _names(node: ast.stmt) -> list[str]:
+    """What a statement defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+    parts = [x for target in targets for x in ast.walk(target)]
+    return [x.id for x in parts if isinstance(x, ast.Name)]
+
+
+def _is_constant(found: Found) -> bool:
+    return isinstance(found.node, ast.Assign | ast.AnnAssign)
+
+
+def _doc(node: ast.AST) -> str:
+    return ast.get_docstring(node) or ""
+
+
+def _methods(found: Found) -> list[ast.FunctionDef]:
+    """The public ones of a class; none of a function."""
+    body = found.node.body if isinstance(found.node, ast.ClassDef) else []
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+    return [node for node in functions if node.name[0] != "_"]
+
+
+def _unexplained(found: Found) -> list[str]:
+    """The name, and those of its methods, that have no docstring."""
+    lost = [] if _doc(found.node) else [found.name]
+    return lost + [f"{found.name}.{x.name}" for x in _methods(found) if not _doc(x)]
+
+
+def _summary(node: ast.AST) -> str:
+    return _doc(node).splitlines()[0].replace("|", "\\|")
+
+
+def _source(found: Found) -> str:
+    return ast.get_source_segment(found.text, found.node)
+
+
+def _entry(found: Found) -> list[str]:
+    """Signature and docstring; of a class its fields and public methods as well."""
+    if isinstance(found.node, ast.FunctionDef):
+        code = _head(found.node, found.text)
+        return [f"```python\n{code}\n```", to_markdown(_doc(found.node))]
+    parts = [f"```python\n{_fields(found)}\n```", to_markdown(_doc(found.node))]
+    for node in _methods(found):
+        parts.append(f"### {found.name}.{node.name}")
+        parts.append(f"```python\n{_head(node, found.text)}\n```")
+        parts.append(to_markdown(_doc(node)))
+    return parts
+
+
+def _head(node: ast.FunctionDef, text: str) -> str:
+    """From `def`, or a decorator, to the colon."""
+    first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
+    return _dedent(text.splitlines()[first - 1 : node.body[0].lineno - 1]).rstrip(":")
+
+
+def _fields(found: Found) -> str:
+    """The class with its fields and what makes it, without prose and methods."""
+    lines = found.text.splitlines()
+    first = min([found.node.lineno, *(x.lineno for x in found.node.decorator_list)])
+    body = found.node.body
+    kept = lines[first - 1 : body[0].lineno - 1]
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign):
+            kept += lines[node.lineno - 1 : node.end_lineno]
+            if isinstance(after, ast.Expr):  # the field's docstring
+                kept += lines[after.lineno - 1 : after.end_lineno]
+        elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            kept += lines[node.lineno - 1 : node.body[0].lineno - 1]
+    return _dedent(kept)
+
+
+def _dedent(lines: list[str]) -> str:
+    margin = len(lines[0]) - len(lines[0].lstrip())
+    return "\n".join(line[margin:].rstrip() for line in lines).rstrip()
