@@ -1,20 +1,13 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests._scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The script as a module, and the folder it stands in on the path."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import autolambda
-
-    yield autolambda
-    sys.modules.pop("autolambda")
+def bench():
+    return load_script("autolambda", BENCHMARKS)
 
 
 def test_smoke_run_writes_table_numbers_and_figure(bench, tmp_path):

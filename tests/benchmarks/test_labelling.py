@@ -1,12 +1,10 @@
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests._scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture(autouse=True)
@@ -18,13 +16,8 @@ def quick_compilation():
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The script as a module, and the folder it stands in on the path."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import labelling
-
-    yield labelling
-    sys.modules.pop("labelling")
+def bench():
+    return load_script("labelling", BENCHMARKS)
 
 
 def test_smoke_run_writes_table_and_numbers(bench, tmp_path):

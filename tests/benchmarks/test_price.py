@@ -1,22 +1,16 @@
 """The README's figure shows the numbers that stand in `rules.json`."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests._scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture
-def price(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import price
-
-    yield price
-    sys.modules.pop("price")
+def price():
+    return load_script("price", BENCHMARKS)
 
 
 @pytest.fixture

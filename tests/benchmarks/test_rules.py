@@ -1,22 +1,15 @@
 import json
-import sys
-from pathlib import Path
 
 import chex
 import numpy as np
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests._scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The script as a module, and the folder it stands in on the path."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import rules
-
-    yield rules
-    sys.modules.pop("rules")
+def bench():
+    return load_script("rules", BENCHMARKS)
 
 
 def test_smoke_run_writes_table_numbers_and_figure(bench, tmp_path):

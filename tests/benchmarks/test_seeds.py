@@ -1,21 +1,14 @@
 import json
-import sys
-from pathlib import Path
 
 import jax
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests._scripts import BENCHMARKS, load_script
 
 
 @pytest.fixture
-def bench(monkeypatch):
-    """The script as a module, and the folder it stands in on the path."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import seeds
-
-    yield seeds
-    sys.modules.pop("seeds")
+def bench():
+    return load_script("seeds", BENCHMARKS)
 
 
 def test_smoke_run_writes_table_and_numbers(bench, tmp_path):
