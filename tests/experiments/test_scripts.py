@@ -240,15 +240,6 @@ def test_what_smoke_would_override_is_refused(
     assert not any(tmp_path.iterdir())
 
 
-def test_choices_that_the_command_line_makes_stay(experiments):
-    from lab.options import unless_said
-
-    choices = {"source": "digits", "weight_travel": 1.0, "method": ("gcs",)}
-    assert unless_said(choices, []) == choices
-    words = ["--weight_travel=3", "--method", "source"]
-    assert unless_said(choices, words) == {"source": "digits"}
-
-
 def test_of_a_smoke_run_nothing_is_said(report, tmp_path, capsys):
     def judge():
         raise AssertionError("judged")
