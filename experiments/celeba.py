@@ -12,12 +12,12 @@ holes, slant, symmetry, where the ink is, ...), with a small network:
     python experiments/celeba.py
 
 Where the images do not fit on the device, `--loader host` leaves them on the host.
-It leaves `runs/celeba/`: a folder a training, `celeba.md`, `.json` and `.png`.
+It leaves `runs/celeba/`: a folder per training, `celeba.md`, `.json` and `.png`.
 
 Sources: Liu et al., *Auto-λ: Disentangling Dynamic Task Relationships*, TMLR 2022,
 arXiv 2202.03091, section 7.3, Figure 7. Its setting is that of Kurin et al., *In
 Defense of the Unitary Scalarization for Deep Multi-Task Learning*, arXiv 2201.04122:
-64x64, ResNet-18, Adam at 0.001 that falls by 5% an epoch, batches of 128, 50 epochs,
+64x64, ResNet-18, Adam at 0.001 that falls by 5% per epoch, batches of 128, 50 epochs,
 weight decay 0.001, dropout of a half of the features. (They also drop feature maps
 inside of the network, and tune rate and decay for some methods.)
 """
@@ -66,7 +66,7 @@ class Config(ManyTasks):
     epochs: int = 12  # passes over the training images; the paper's is 50
     eval_every: int = 1
     """Epochs between two evaluations, among which the validation images choose."""
-    learning_rate: float = 1e-3  # of Adam; falls by 5% an epoch
+    learning_rate: float = 1e-3  # of Adam; falls by 5% per epoch
     weight_decay: float = 1e-3  # how much of each parameter is added to its gradient
     dropout: float = 0.5  # share of the features that a training step does not see
     weight_travel: float | None = None

@@ -72,7 +72,8 @@ class Config(Training):
     augment: bool = True  # random scale, crop and flip, as the paper
     epochs: int = 12
     eval_every: int = 2
-    batch_size: int = 8  # images per step, in either stream
+    batch_size: int = 8
+    """Images per step, in either stream."""
     learning_rate: float = 0.1  # of SGD, momentum 0.9; falls to 0 along a cosine
     weight_decay: float = 1e-4  # of SGD, on all parameters
     travel: float = 4.0

@@ -12,7 +12,7 @@ paper's own, the 20 coarse classes of CIFAR-100 with VGG-16:
     python experiments/multi_domain.py --source cifar100 --data-dir FOLDER \
         --epochs 200 --seeds 2 --primaries $(seq 20)
 
-It leaves `runs/multi_domain/`: a folder a training; in `multi_domain.md`, `.json` and
+It leaves `runs/multi_domain/`: a folder per training; in `multi_domain.md`, `.json` and
 `.png` accuracies, and the learned weights as a matrix.
 
 Source: Liu et al., *Auto-λ: Disentangling Dynamic Task Relationships*, TMLR 2022, arXiv
@@ -59,8 +59,10 @@ class Config(ManyTasks):
     for the 28x28 images of `mnist_5000` and its like, otherwise 1."""
     network: Literal["auto", "cnn", "vgg16"] = "auto"
     """The trunk; by default `vgg16` for photographs and `cnn` for digits."""
-    epochs: int = 30  # passes over the training images; the paper's is 200
-    batch_size: int = 32  # images of each domain a step
+    epochs: int = 30
+    """Passes over the training images of every domain; the paper's is 200."""
+    batch_size: int = 32
+    """Images of each domain per step."""
     learning_rate: float | None = None
     """Of SGD with momentum 0.9 and weight decay 5e-4; falls to 0 along a cosine. By
     default the paper's 0.1 for `vgg16`, and 0.02 for `cnn`, which has no
@@ -82,9 +84,7 @@ class Config(ManyTasks):
         self.fill(learning_rate=rate, weight_travel=travel)
         self.at_least_one("shrink")
         if photographs and self.shrink > 1:
-            raise ValueError(
-                f"`shrink` should be 1 for cifar100. Found {self.shrink}."
-            )
+            raise ValueError(f"`shrink` should be 1 for cifar100. Found {self.shrink}.")
 
 
 SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "batch_size": 8, "width": 0.25}

@@ -108,7 +108,7 @@ def _accuracy(logits: jax.Array, answers: jax.Array) -> jax.Array:
 
 
 def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
-    """Adam with the weights' decay in its gradient; the rate falls by 5% an epoch."""
+    """Adam with the weights' decay in its gradient; the rate falls by 5% per epoch."""
     rate = optax.exponential_decay(
         config.learning_rate, steps // config.epochs, 0.95, staircase=True
     )

@@ -67,7 +67,7 @@ def lines(results: Results) -> list[Line]:
 
 
 def table(rows: Sequence[Line]) -> list[dict[str, str]]:
-    """A row a line."""
+    """A row per line."""
     tasks = [task for task in METRICS if any(task in x.metrics for x in rows)]
     cells = []
     for line in rows:

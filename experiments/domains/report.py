@@ -52,7 +52,7 @@ def multi_table(results: Results, paper: bool) -> list[dict[str, str]]:
 
 
 def auxiliary_table(results: Results, paper: bool) -> list[dict[str, str]]:
-    """A row a primary domain: its accuracy, alone, among all, and helped by all."""
+    """A row per primary domain: its accuracy, alone, among all, and helped by all."""
     rows = primary_rows(results, Curves.last, [*results.multi])
     for i, row in zip(results.primaries, rows, strict=True):
         for method in (SINGLE, *dict.fromkeys(m for _, m in results.auxiliary)):
