@@ -10,18 +10,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Key, Number
 from auxjax.meta import implicit_meta_gradient
 from auxjax.weighting._alias import summed
-from auxjax.weighting._build import move, row_transform, start_moments
+from auxjax.weighting._build import row_transform, start_moments
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
     check_num_tasks,
     weight_dtype,
 )
-from auxjax.weighting._loss_network import first_layers, monotone, slopes
+from auxjax.weighting._loss_network import first_layers, slopes, step
 from auxjax.weighting._meta_loss import (
     check_implicit,
     main_gradient,
@@ -139,7 +138,7 @@ def scale_by_auxilearn(
             network = first_layers(start, (num_tasks, *hidden, 1), dtype)
         else:
             network = jnp.full(num_tasks, init_weight, dtype).at[0].set(1)
-        begin = learn.init if hidden else functools.partial(start_moments, learn)
+        begin: Any = learn.init if hidden else functools.partial(start_moments, learn)
         return AuxiLearnState(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.ones(num_tasks, dtype),
@@ -164,7 +163,7 @@ def scale_by_auxilearn(
             state.network
         )
         before = (state.network, state.network_state)
-        return *_step(learn, slope, *before, counted), meta_gradient
+        return *step(learn, slope, *before, counted), meta_gradient
 
     def rule(jac, state, *, params, counted, meta_losses):
         jac = need_losses_elsewhere("scale_by_auxilearn", jac)
@@ -193,24 +192,3 @@ def auxilearn():
 def _inputs(losses: jax.Array, counted: jax.Array, dtype: Any) -> jax.Array:
     """The losses as F sees them: an absent or broken one is 0."""
     return jnp.where(counted, losses.astype(dtype), 0)
-
-
-def _step(
-    learn: optax.GradientTransformation,
-    slope: Any,
-    network: Any,
-    state: Any,
-    counted: jax.Array,
-) -> tuple[Any, Any]:
-    """φ and its optimizer's state, one step on; one that is not finite is not made."""
-    if isinstance(network, jax.Array):
-        among = counted.at[0].set(False)  # the main task's is 1
-        phi, state, _ = move(learn, slope, state, network, among)
-        return monotone(phi), state
-    step, new_state = with_mixed_dtypes(learn).update(slope, state, network)
-    after = (monotone(optax.apply_updates(network, step)), new_state)
-    keep = jnp.all(
-        jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(after)])
-    )
-    before = (network, state)
-    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)

@@ -6,22 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from auxjax._types import Mask, Number
-from auxjax.jacobian import is_traced
 from auxjax.meta import implicit_meta_gradient
 from auxjax.weighting._alias import summed
-from auxjax.weighting._bargain import auxinash_weights
-from auxjax.weighting._build import move, row_transform, start_moments
-from auxjax.weighting._checks import (
-    Vector,
-    check_finite,
-    check_num_tasks,
-    vector,
-    weight_dtype,
+from auxjax.weighting._bargain import (
+    auxinash_weights,
+    check_powers,
+    next_powers,
+    powers_among,
 )
+from auxjax.weighting._build import row_transform, start_moments
+from auxjax.weighting._checks import Vector, check_num_tasks, weight_dtype
 from auxjax.weighting._meta_loss import (
     check_implicit,
     main_gradient,
@@ -128,7 +125,7 @@ def scale_by_auxinash(
     """
     check_num_tasks(num_tasks)
     implicit = check_implicit(every, solver, num_terms, step_size, damping)
-    first = _check_preference(preference, num_tasks, min_preference)
+    first = check_powers(preference, num_tasks, min_preference)
     clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(5e-3, momentum=0.9))
     learn = clipped if optimizer is None else optimizer
 
@@ -149,7 +146,7 @@ def scale_by_auxinash(
         meta_gradient = implicit_meta_gradient(jac, alpha, d, **implicit)
         meta_gradient = meta_gradient.astype(alpha.dtype)
         (slope,) = jax.vjp(bargain, powers)[1](meta_gradient)
-        p, moments = _next_powers(learn, slope, state, powers, among, min_preference)
+        p, moments = next_powers(learn, slope, state, powers, among, min_preference)
         return p, moments, meta_gradient
 
     def rule(jac, state, *, params, counted, meta_losses):
@@ -160,7 +157,7 @@ def scale_by_auxinash(
         among = jnp.logical_and(counted, jnp.isfinite(jnp.diagonal(gramian)))
         both = jnp.logical_and(among[:, None], among[None])
         gramian = jnp.where(both, gramian, jnp.zeros_like(gramian))
-        powers = _among(state.preference, among)
+        powers = powers_among(state.preference, among)
 
         def bargain(p):
             return auxinash_weights(gramian, p).astype(dtype)
@@ -187,54 +184,3 @@ def scale_by_auxinash(
 @summed(scale_by_auxinash)
 def auxinash():
     """AuxiNash as an update: `chain(scale_by_auxinash(...), sum_tasks())`."""
-
-
-def _check_preference(
-    preference: Vector, num_tasks: int, least: Number
-) -> np.ndarray | jax.Array:
-    """Powers that sum to 1."""
-    check_finite(min_preference=least)
-    if not is_traced(least) and not 0 < least <= 1 / num_tasks:
-        raise ValueError(
-            f"`min_preference` should be in (0, 1/{num_tasks}]. Found {least}."
-        )
-    given = [1.0] * num_tasks if preference is None else preference
-    if is_traced(given):
-        p = vector("preference", given, 1.0, num_tasks)
-        return p / jnp.sum(p)
-    p = np.asarray(given, dtype=np.float64)
-    if p.shape == (num_tasks,) and np.all(np.isfinite(p)) and np.all(p > 0):
-        p = p / p.sum()
-        if is_traced(least) or np.all(p >= least * (1 - 1e-9)):
-            return p
-    raise ValueError(
-        f"`preference` should be {num_tasks} numbers above 0, each at least "
-        f"{least} of their sum. Found {preference}."
-    )
-
-
-def _next_powers(
-    learn: optax.GradientTransformation,
-    slope: jax.Array,
-    state: AuxiNashState,
-    powers: jax.Array,
-    among: jax.Array,
-    min_preference: Number,
-) -> tuple[jax.Array, Any]:
-    """One step of the powers `among`, who keep what they have together."""
-    p = state.preference
-    finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
-    among = jnp.logical_and(among, finite)
-    moved, moments, _ = move(learn, slope, state.optimizer_state, powers, among)
-    least = jnp.asarray(min_preference, p.dtype)
-    moved = _among(jnp.maximum(moved, least), among)
-    moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
-    return jnp.where(among, moved, p), moments
-
-
-def _among(p: jax.Array, present: jax.Array) -> jax.Array:
-    """The powers of those present over their sum; 1/T for the others: not to be 0."""
-    there = jnp.where(present, p, jnp.zeros_like(p))
-    total = jnp.sum(there)
-    share = there / jnp.where(total > 0, total, jnp.ones_like(total))
-    return jnp.where(present, share, jnp.full_like(p, 1 / p.shape[0]))

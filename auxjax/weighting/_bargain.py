@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from auxjax._types import Array, Float
-from auxjax.weighting._checks import weight_dtype
+from auxjax._types import Array, Float, Number
+from auxjax.jacobian import is_traced
+from auxjax.weighting._build import move
+from auxjax.weighting._checks import Vector, check_finite, vector, weight_dtype
 
 NEWTON_STEPS = 50
 STEP_SIZES = 2.0 ** -np.arange(20)
@@ -74,3 +79,54 @@ def _newton(beta: jax.Array, g: jax.Array, p: jax.Array) -> jax.Array:
     enough = now + 1e-4 * sizes * jnp.sum(slope * step) + rounding
     falls = jax.vmap(objective)(trials) <= enough
     return jnp.where(jnp.any(falls), trials[jnp.argmax(falls)], beta)
+
+
+def check_powers(
+    preference: Vector, num_tasks: int, least: Number
+) -> np.ndarray | jax.Array:
+    """Powers that sum to 1."""
+    check_finite(min_preference=least)
+    if not is_traced(least) and not 0 < least <= 1 / num_tasks:
+        raise ValueError(
+            f"`min_preference` should be in (0, 1/{num_tasks}]. Found {least}."
+        )
+    given = [1.0] * num_tasks if preference is None else preference
+    if is_traced(given):
+        p = vector("preference", given, 1.0, num_tasks)
+        return p / jnp.sum(p)
+    p = np.asarray(given, dtype=np.float64)
+    if p.shape == (num_tasks,) and np.all(np.isfinite(p)) and np.all(p > 0):
+        p = p / p.sum()
+        if is_traced(least) or np.all(p >= least * (1 - 1e-9)):
+            return p
+    raise ValueError(
+        f"`preference` should be {num_tasks} numbers above 0, each at least "
+        f"{least} of their sum. Found {preference}."
+    )
+
+
+def next_powers(
+    learn: optax.GradientTransformation,
+    slope: jax.Array,
+    state: Any,
+    powers: jax.Array,
+    among: jax.Array,
+    min_preference: Number,
+) -> tuple[jax.Array, Any]:
+    """One step of the powers `among`, who keep what they have together."""
+    p = state.preference
+    finite = jnp.all(jnp.logical_or(jnp.isfinite(slope), ~among))
+    among = jnp.logical_and(among, finite)
+    moved, moments, _ = move(learn, slope, state.optimizer_state, powers, among)
+    least = jnp.asarray(min_preference, p.dtype)
+    moved = powers_among(jnp.maximum(moved, least), among)
+    moved = moved * jnp.sum(jnp.where(among, p, jnp.zeros_like(p)))
+    return jnp.where(among, moved, p), moments
+
+
+def powers_among(p: jax.Array, present: jax.Array) -> jax.Array:
+    """The powers of those present over their sum; 1/T for the others: not to be 0."""
+    there = jnp.where(present, p, jnp.zeros_like(p))
+    total = jnp.sum(there)
+    share = there / jnp.where(total > 0, total, jnp.ones_like(total))
+    return jnp.where(present, share, jnp.full_like(p, 1 / p.shape[0]))

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from auxjax._types import Mask
+from auxjax._types import Mask, Number
 from auxjax.jacobian import Jacobian, masked_leaves
 from auxjax.weighting._checks import weight_dtype
 
@@ -51,3 +51,27 @@ def _safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
     """X / y; 0 where y is 0, and NaN where it is not finite."""
     ratio = jnp.where(y == 0, 0, x / jnp.where(y == 0, 1, y))
     return jnp.where(jnp.isfinite(y), ratio, jnp.nan)
+
+
+def follow(
+    state: Any, ema: Number, cosines: jax.Array, squares: Any, among: jax.Array
+) -> dict[str, Any]:
+    """What is averaged, for the tasks `among` one step on, and the cosines."""
+    steps = state.steps + among.astype(jnp.int32)
+    decay = jnp.asarray(ema, cosines.dtype)
+
+    def average_of(old, new):
+        return jnp.where(among, decay * old + (1 - decay) * new, old)
+
+    debias = 1 - decay ** steps.astype(cosines.dtype)
+    debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
+    if squares is not None:
+        squares = average_of(state.squares, squares)
+        cosines = cosine_of_squares(cosines, squares / debias)
+    average = average_of(state.average, cosines)
+    return {
+        "average": average,
+        "cosines": average / debias,
+        "squares": squares,
+        "steps": steps,
+    }

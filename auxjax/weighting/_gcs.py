@@ -18,7 +18,7 @@ from auxjax.weighting._checks import (
     is_surely_zero,
     weight_dtype,
 )
-from auxjax.weighting._cosines import cosine, cosine_of_squares, layer_cosines
+from auxjax.weighting._cosines import cosine, follow, layer_cosines
 from auxjax.weighting._tasks import relative_to_main
 
 
@@ -172,7 +172,7 @@ def scale_by_gcs(
         among, broken = relative_to_main(counted, both)
         kept, gated = {}, likeness
         if not sign_is_enough:
-            kept = _averages(state, ema, likeness, squares, among)
+            kept = follow(state, ema, likeness, squares, among)
             gated = kept["cosines"]
         gates = gcs_weights(
             gated, weighted=weighted, threshold=jnp.asarray(threshold, dtype)
@@ -193,30 +193,6 @@ def scale_by_gcs(
 @summed(scale_by_gcs)
 def gcs():
     """GCS as an update: `optax.chain(scale_by_gcs(...), sum_tasks())`."""
-
-
-def _averages(
-    state: GCSState, ema: Number, cosines: jax.Array, squares: Any, among: jax.Array
-) -> dict[str, Any]:
-    """What is averaged, for the tasks `among` one step on, and the cosines."""
-    steps = state.steps + among.astype(jnp.int32)
-    decay = jnp.asarray(ema, cosines.dtype)
-
-    def follow(old, new):
-        return jnp.where(among, decay * old + (1 - decay) * new, old)
-
-    debias = 1 - decay ** steps.astype(cosines.dtype)
-    debias = jnp.where(steps > 0, debias, jnp.ones_like(debias))
-    if squares is not None:
-        squares = follow(state.squares, squares)
-        cosines = cosine_of_squares(cosines, squares / debias)
-    average = follow(state.average, cosines)
-    return {
-        "average": average,
-        "cosines": average / debias,
-        "squares": squares,
-        "steps": steps,
-    }
 
 
 def _check(threshold: Any, ema: Any, per_layer: bool, sketch: int | None) -> None:

@@ -8,6 +8,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+
+from auxjax._optax import with_mixed_dtypes
+from auxjax.weighting._build import move
 
 
 def total(network: Any, values: jax.Array) -> jax.Array:
@@ -41,3 +45,24 @@ def monotone(network: Any) -> Any:
     if isinstance(network, jax.Array):
         return jnp.maximum(network, 0).at[0].set(1)
     return [(jnp.maximum(weight, 0), bias) for weight, bias in network]
+
+
+def step(
+    learn: optax.GradientTransformation,
+    slope: Any,
+    network: Any,
+    state: Any,
+    counted: jax.Array,
+) -> tuple[Any, Any]:
+    """φ and its optimizer's state, one step on; one that is not finite is not made."""
+    if isinstance(network, jax.Array):
+        among = counted.at[0].set(False)  # the main task's is 1
+        phi, state, _ = move(learn, slope, state, network, among)
+        return monotone(phi), state
+    moves, new_state = with_mixed_dtypes(learn).update(slope, state, network)
+    after = (monotone(optax.apply_updates(network, moves)), new_state)
+    keep = jnp.all(
+        jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(after)])
+    )
+    before = (network, state)
+    return jax.tree.map(lambda a, b: jnp.where(keep, a, b), after, before)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import Array, Float, Number, Params
+from auxjax._types import Array, Float, Number
 from auxjax.jacobian import (
-    Jacobian,
-    TaskJacobian,
     apply_updates,
     task_jacobian,
 )
@@ -28,6 +23,7 @@ from auxjax.weighting._checks import (
     weight_dtype,
 )
 from auxjax.weighting._meta_loss import main_gradient
+from auxjax.weighting._samples import by_task, samples_of, weighted
 
 
 class SLGradState(NamedTuple):
@@ -128,17 +124,17 @@ def scale_by_slgrad(
             ahead = apply_updates(params, step)
         d = main_gradient("scale_by_slgrad", meta_losses, ahead, jac)
 
-        parts, sizes = _parts(sample_losses, params, jac)
+        parts, sizes = samples_of(sample_losses, params, jac)
         flat = task_jacobian(lambda p: jnp.concatenate(parts(p)), params)
         dots = flat.jvp(d)  # [T·B]
         owner = np.repeat(np.arange(num_tasks), sizes)
         w = slgrad_weights(jnp.where(present[owner], dots, jnp.zeros_like(dots)))
-        shares = jnp.stack([jnp.sum(part) for part in _by_task(w, sizes)])
-        broken = [jnp.any(~jnp.isfinite(part)) for part in _by_task(dots, sizes)]
+        shares = jnp.stack([jnp.sum(part) for part in by_task(w, sizes)])
+        broken = [jnp.any(~jnp.isfinite(part)) for part in by_task(dots, sizes)]
         new_state = SLGradState(
             shares.astype(state.weights.dtype), nonfinite=jnp.stack(broken)
         )
-        return _weighted(parts, _by_task(w, sizes), params, jac, task_mask), new_state
+        return weighted(parts, by_task(w, sizes), params, jac, task_mask), new_state
 
     return row_transform(init_fn, rule, num_tasks=num_tasks)
 
@@ -146,65 +142,3 @@ def scale_by_slgrad(
 @summed(scale_by_slgrad)
 def slgrad():
     """SLGrad as an update: `chain(scale_by_slgrad(...), sum_tasks())`."""
-
-
-def _parts(
-    sample_losses: Any, params: Params, jac: Jacobian
-) -> tuple[Callable[[Params], list[jax.Array]], list[int]]:
-    """Each task's samples' losses as one flat array; how many each task has."""
-    if not callable(sample_losses):
-        raise ValueError(
-            "`scale_by_slgrad` needs the losses of single samples. Pass "
-            "`sample_losses=lambda p: ...` to `update`, which returns `[T, B]`. "
-            f"Found {type(sample_losses).__name__}."
-        )
-
-    def by_task(p):
-        returned: Any = sample_losses(p)
-        if not isinstance(returned, dict):
-            return list(returned)
-        if set(returned) != set(jac.names):
-            raise ValueError(
-                f"`sample_losses` should return the tasks {jac.names}. "
-                f"Found {tuple(returned)}."
-            )
-        return [returned[name] for name in jac.names]  # `jit` sorts the keys of a dict
-
-    def parts(p):
-        tasks = by_task(p)
-        dtype = weight_dtype(tasks)
-        return [x.reshape(-1).astype(dtype) for x in tasks]
-
-    shapes = [x.shape for x in jax.eval_shape(by_task, params)]
-    if len(shapes) != jac.num_tasks:
-        raise ValueError(
-            f"`sample_losses` should return the losses of {jac.num_tasks} tasks. "
-            f"Found {len(shapes)}."
-        )
-    return parts, [math.prod(shape) for shape in shapes]
-
-
-def _by_task(x: jax.Array, sizes: Sequence[int]) -> list[jax.Array]:
-    """All samples' numbers, apart again."""
-    return jnp.split(x, np.cumsum(sizes)[:-1])
-
-
-def _weighted(
-    parts: Callable, weights: list[jax.Array], params: Params, jac: Jacobian, mask: Any
-) -> Jacobian:
-    """The Jacobian of Σᵢ w_ti ℓ_ti, a row per task; its losses stay the plain ones.
-
-    Under `jit` its forward pass is the one that the tangent pass took. The tasks are
-    outputs of their own, so that an absent one leaves no trace.
-    """
-
-    def losses(p, weights):
-        own = zip(jac.names, weights, parts(p), strict=True)
-        return {name: jnp.sum(w * x) for name, w, x in own}
-
-    weighted = task_jacobian(losses, params, weights)
-    if mask is not None:
-        weighted = weighted.mask(mask)
-    if isinstance(jac, TaskJacobian):
-        return dataclasses.replace(weighted, losses=jac.losses, aux=jac.aux)
-    return dataclasses.replace(jac, grads=weighted.rows())
