@@ -22,5 +22,7 @@ from auxjax.weighting import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-# A name stands in its room's facade.
-__all__ = [*aggregation.__all__, *jacobian.__all__, *weighting.__all__]
+__all__ = []  # a name is written down in its room's facade
+__all__ += aggregation.__all__
+__all__ += jacobian.__all__
+__all__ += weighting.__all__

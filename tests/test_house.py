@@ -150,17 +150,15 @@ def test_functions_stay_small(path):
 
 
 def public_names(init):
-    """`__all__` of a facade, as it is written: strings, and `*room.__all__`."""
+    """`__all__` of a facade, as it is written: strings, and `+= room.__all__`."""
     names = []
     for node in TREES[init].body:
         if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
-            for entry in node.value.elts:
-                if isinstance(entry, ast.Starred):
-                    room, rest = ast.unparse(entry.value).split(".")
-                    assert rest == "__all__"
-                    names += public_names(init.parent / room / "__init__.py")
-                else:
-                    names.append(ast.literal_eval(entry))
+            names += ast.literal_eval(node.value)
+        elif isinstance(node, ast.AugAssign) and node.target.id == "__all__":
+            room, rest = ast.unparse(node.value).split(".")
+            assert rest == "__all__"
+            names += public_names(init.parent / room / "__init__.py")
     return names
 
 
