@@ -10,7 +10,7 @@ Numbers differ a little from machine to machine, so where only a rule's own code
 changed it is drawn by `--redraw`, and a clean copy stays clean.
 
 Figures need matplotlib, the site needs mkdocs; both are in `pip install -e ".[docs]"`.
-Pages need Python alone.
+Pages need auxjax alone.
 """
 
 from __future__ import annotations

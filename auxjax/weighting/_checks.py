@@ -112,10 +112,10 @@ def _check_integer(name: str, value: Any) -> None:
     try:
         operator.index(value)
     except TypeError as error:
-        found = "one that is traced: name it in `static_args=`"
+        what = "one that is traced: name it in `static_args=`"
         raise ValueError(
             f"`{name}` should be an integer. "
-            f"Found {found if is_traced(value) else repr(value)}."
+            f"Found {what if is_traced(value) else repr(value)}."
         ) from error
 
 
