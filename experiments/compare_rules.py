@@ -5,10 +5,11 @@
 trains one small network on five tasks at once, of real handwritten digits: which digit
 it is, its parity, whether it is 5 or above, how many loops it has, and how far the
 writing leans. Every rule of auxjax does it, with the same seeds, and so do five
-networks with a task each. It leaves `runs/compare_rules/`: `compare_rules.md`, `.json`
-and `.png`: accuracies, the error, Δ_MTL and the time per step.
+networks with a task each. It leaves `runs/compare_rules/`: a folder a rule,
+`compare_rules.md`, `.json` and `.png`: accuracies, the error, Δ_MTL and the time per
+step.
 
-    python experiments/compare_rules.py --methods mgda cagrad autolambda-all
+    python experiments/compare_rules.py --method mgda cagrad autolambda-all
 
 compares some of them. What is finished is kept, and `--resume` does not train it again.
 
@@ -19,32 +20,32 @@ TMLR 2022, arXiv 2202.03091, Eq. 8.
 from __future__ import annotations
 
 import dataclasses
-import sys
-import time
+import math
 from collections.abc import Sequence
-from pathlib import Path
 
-from lab.start import needs, quick_compilation
+from lab.start import needs
 
 with needs("vision", "plots"):
-    from auxjax.run import open_run, parse, plain_errors, use_compilation_cache
-    from compare_rules import report
-    from compare_rules.problem import prepare
-    from compare_rules.run import Kept, run
+    from compare_rules.problem import one_network_each, prepare
+    from compare_rules.report import measured, report
+    from compare_rules.timing import step_times
+    from lab import main as script
     from lab.folders import choose_folder
-    from lab.options import unless_said
-    from lab.rules import RULES, check_names, spelled_out
-
-IMAGES = 1797
+    from lab.loop import train
+    from lab.options import free
+    from lab.report import write
+    from lab.rules import RULES
+    from lab.training import SINGLE, Training
+    from noise.tasks import check_sizes
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Training):
     """Every rule of auxjax on the same digits."""
 
-    methods: tuple[str, ...] = ()
-    """Names out of `experiments/lab/rules.py`; none: all of them. Equal weighting and
-    the single-task networks always take part."""
+    method: tuple[str, ...] = free((SINGLE, *RULES))
+    """Names out of `experiments/lab/rules.py`. Equal weighting and the single-task
+    networks always take part."""
     seeds: int = 5
     """How many; each draws its own split, noise and network."""
     train_size: int = 800
@@ -56,6 +57,8 @@ class Config:
     """Units in either layer of the trunk."""
     epochs: int = 60
     """Passes over the training images."""
+    eval_every: int = 20
+    """Epochs between two evaluations; the last one counts."""
     batch_size: int = 32
     """Images per step, in either stream."""
     learning_rate: float = 1e-2
@@ -65,88 +68,51 @@ class Config:
     """How often every rule's step is timed, 25 steps at once."""
     noise: bool = False
     """A sixth task whose target is pure noise; it does not count in Δ_MTL."""
-    out: Path = Path("runs")
-    """The folder that runs are put in."""
-    name: str | None = None
-    """The run's folder in it; by default the next free one."""
-    resume: bool = False
-    """Go on with the run that is there; other methods may be added to it."""
-    smoke: bool = False
-    """Seconds: one rule, two seeds, few steps."""
-    quiet: bool = False
-    """Show no progress."""
 
     def __post_init__(self):
         """Checks what the command line said."""
-        names = spelled_out(self.methods, type(self).methods)
-        object.__setattr__(self, "methods", names)
-        check_names(self.methods)
-        for field in ("seeds", "train_size", "hidden", "epochs", "batch_size", "turns"):
-            if getattr(self, field) < 1:
-                raise ValueError(
-                    f"`{field}` should be at least 1. Found {getattr(self, field)}."
-                )
-        if not self.batch_size <= self.train_size < IMAGES:
-            raise ValueError(
-                f"`train_size` should be at least `batch_size` and below {IMAGES}, the "
-                f"number of images. Found {self.train_size} and {self.batch_size}."
-            )
-        if not self.learning_rate > 0:
-            raise ValueError(
-                f"`learning_rate` should be above 0. Found {self.learning_rate}."
-            )
-        if not 0 <= self.pixel_noise < float("inf"):
+        super().__post_init__()
+        self.at_least_one("hidden", "turns")
+        self.above_zero("learning_rate")
+        check_sizes(self.train_size, self.batch_size)
+        if not 0 <= self.pixel_noise < math.inf:
             raise ValueError(
                 f"`pixel_noise` should be at least 0. Found {self.pixel_noise}."
             )
 
     @property
-    def chosen(self) -> tuple[str, ...]:
-        """The rules' names, equal weighting first."""
-        return tuple(dict.fromkeys(("equal", *(self.methods or RULES))))
-
-    @property
-    def epoch_steps(self) -> int:
-        """Steps in a pass over the training images."""
-        return self.train_size // self.batch_size
+    def rules(self) -> tuple[str, ...]:
+        """Their names, equal weighting first."""
+        names = dict.fromkeys(("equal", *self.method))
+        return tuple(name for name in names if name != SINGLE)
 
 
-MAY_DIFFER = ("methods", "resume", "quiet", "out", "name")
-"""What a resumed run may change."""
-SMOKE = {"seeds": 2, "train_size": 64, "epochs": 2, "hidden": 8, "turns": 3}
-SMOKE_CHOICES = {"methods": ("equal",)}
+SMOKE = {"seeds": 2, "train_size": 64, "epochs": 2, "eval_every": 2, "hidden": 8}
+SMOKE |= {"turns": 3}
+SMOKE_CHOICES = {"method": ("equal",)}
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Trains what is not trained yet, then says what came out."""
-    with plain_errors():
-        config = parse(Config, description=__doc__, args=args, smoke=SMOKE)
-        if config.smoke:
-            config = dataclasses.replace(config, **unless_said(SMOKE_CHOICES, args))
-        use_compilation_cache()
-        with quick_compilation(config.smoke):
-            compare(config)
-
-
-def compare(config: Config) -> None:
-    """Every rule beside equal weighting and the single-task networks."""
-    folder = choose_folder(config, "compare_rules")
-    open_run(folder, config, resume=config.resume, may_differ=MAY_DIFFER)
-    problem = prepare(
-        config.seeds,
-        config.train_size,
-        config.hidden,
-        config.pixel_noise,
-        noise=config.noise,
+    """Trains by every rule, then says what came out."""
+    script.start(
+        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
     )
-    begin = time.perf_counter()
 
-    def log(what):
-        if not config.quiet:
-            print(f"{time.perf_counter() - begin:6.0f} s  {what}", file=sys.stderr)
 
-    records = run(config, problem, Kept(folder / "records.json"), log)
-    report.write(config, records, folder / "compare_rules")
+def run(config: Config) -> None:
+    """The single-task networks, every rule, then what a step of each costs."""
+    problem, folder = prepare(config), choose_folder(config, "compare_rules")
+    alone = one_network_each(problem)
+    curves, _ = train(alone, SINGLE, config, folder / SINGLE, label="single tasks")
+    records, states = {SINGLE: measured(curves)}, {}
+    for rule in config.rules:
+        curves, states[rule] = train(problem, rule, config, folder / rule)
+        records[rule] = measured(curves)
+    for rule, times in step_times(
+        problem, states, config, folder / "times.json"
+    ).items():
+        records[rule] |= times
+    write(config, report(config, records), folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The digits with five real tasks, and the network that learns them all.
+"""The digits with five real tasks, and how networks learn them.
 
 One seed is one draw of everything: the split, the noise on the images, the network.
 """
@@ -6,17 +6,17 @@ One seed is one draw of everything: the split, the noise on the images, the netw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax.models import linear_head, mlp_head
-from noise.problem import CLASSES as ALL_CLASSES
-from noise.problem import SIDE, Samples, draw_tasks, load, split
+from lab.problem import Problem, accuracy
+from noise.network import make_network
+from noise.tasks import CLASSES as ALL_CLASSES
+from noise.tasks import SIDE, Samples, draw_tasks, keys_of_seed, load, split
 
 CLASSES = {name: ALL_CLASSES[name] for name in ("digit", "parity", "size", "loops")}
 """The tasks whose loss is a cross-entropy, with their number of classes."""
@@ -26,39 +26,84 @@ METRICS = (*CLASSES, *ERRORS)
 """The tasks that count."""
 
 
-class Problem(NamedTuple):
-    """What every method starts from; `params`, `keys` and samples lead with seeds.
+def prepare(config: Any) -> Problem:
+    """Every seed's samples, and how they are learned.
 
-    Attributes:
-      tasks: the losses' names, the main task's first.
-      first_losses: theirs, of a network that says nothing.
-      params: of the network.
-      keys: `[seeds]`.
-      train: the training samples.
-      test: the others.
-      sample_losses: `(params, samples) -> {task: [n]}`, in the order of `tasks`.
-      metrics: `(params, samples) -> {task: number}`: accuracies in percent, errors.
+    Args:
+      config: `train_size` of the 1,797 images, `pixel_noise` (the deviation of what is
+        added to every pixel), `hidden`, `learning_rate`, and `noise`: whether a map of
+        pure noise is a further target, which does not count.
     """
+    outputs = {**CLASSES, "slant": 1, **({"noise": SIDE**2} if config.noise else {})}
+    init, predict = make_network(SIDE**2, config.hidden, outputs)
 
-    tasks: tuple[str, ...]
-    first_losses: tuple[float, ...]
-    params: Any
-    keys: jax.Array
-    train: Samples
-    test: Samples
-    sample_losses: Callable[[Any, Samples], dict[str, jax.Array]]
-    metrics: Callable[[Any, Samples], dict[str, jax.Array]]
+    def sample_losses(params, state, batch, key):
+        del key
+        said, targets = predict(params, batch.images), batch.targets
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        each = {name: cross_entropy(said[name], targets[name]) for name in CLASSES}
+        each["slant"] = (said["slant"][:, 0] - targets["slant"]) ** 2
+        if config.noise:
+            gap = jnp.abs(said["noise"] - targets["noise"])
+            each["noise"] = jnp.mean(gap, axis=1)
+        return each, state
 
-    @property
-    def seeds(self) -> tuple[Any, ...]:
-        """What differs between them, to `vmap` over."""
-        return self.params, self.keys, self.train, self.test
+    def losses(*args):
+        each, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in each.items()}, state
 
-    def losses(self, params: Any, samples: Samples) -> dict[str, jax.Array]:
-        """The means over a batch."""
-        return {k: jnp.mean(v) for k, v in self.sample_losses(params, samples).items()}
+    def evaluate(params, state, test):
+        said, targets = predict(params, test.images), test.targets
+        error = said["slant"][:, 0] - targets["slant"]
+        right = {name: accuracy(said[name], targets[name]) for name in CLASSES}
+        return {**right, "slant": jnp.sqrt(jnp.mean(error**2))}
+
+    first = {name: math.log(classes) for name, classes in CLASSES.items()}
+    first |= {"slant": float(np.mean(np.square(slants(load()[0])))), "noise": 0.5}
+    train, test = draw_seeds(config, tuple(outputs))
+    return Problem(
+        tasks=tuple(outputs),
+        init=init,
+        losses=losses,
+        sample_losses=sample_losses,
+        evaluate=evaluate,
+        train=train,
+        test=test,
+        optimizer=lambda steps: optax.adam(config.learning_rate),
+        classification=tuple(range(len(CLASSES))),
+        first_losses=tuple(first[name] for name in outputs),
+        per_seed=True,
+    )
 
 
+def one_network_each(problem: Problem) -> Problem:
+    """A network for each task that counts, all with the same first weights.
+
+    They share nothing, and Adam takes each parameter by itself: to minimise the sum of
+    their losses is to train each alone.
+    """
+    count = len(METRICS)
+
+    def init(key):
+        params, state = problem.init(key)
+        return jax.tree.map(lambda x: jnp.stack([x] * count), params), state
+
+    def own(found):  # {task: [networks]}, of which each has learned one
+        return {name: found[name][i] for i, name in enumerate(METRICS)}
+
+    def losses(params, state, batch, key):
+        each = jax.vmap(lambda x: problem.losses(x, state, batch, key)[0])(params)
+        return {"sum": sum(own(each).values())}, state
+
+    def evaluate(params, state, test):
+        return own(jax.vmap(lambda x: problem.evaluate(x, state, test))(params))
+
+    return problem._replace(
+        tasks=("sum",), init=init, losses=losses, evaluate=evaluate, sample_losses=None
+    )
+
+
+@jax.jit
 def slants(images: jax.Array) -> jax.Array:
     """How far the ink leans, `[n]`: the slope of x over y, by least squares.
 
@@ -86,73 +131,14 @@ def draw(
     return Samples(images + noise, {name: targets[name] for name in names})
 
 
-def prepare(
-    seeds: int, train_size: int, hidden: int, pixel_noise: float, *, noise: bool = False
-) -> Problem:
-    """Draws every seed's samples and network.
-
-    Args:
-      seeds: how many.
-      train_size: of the 1,797 images; the others are for testing.
-      hidden: units in either layer of the trunk.
-      pixel_noise: deviation of what is added to every pixel.
-      noise: whether a map of pure noise is a further target, which does not count.
-    """
-    outputs = {**CLASSES, "slant": 1, **({"noise": SIDE**2} if noise else {})}
-    init, predict = _network(hidden, outputs)
+def draw_seeds(config: Any, names: tuple[str, ...]) -> tuple[Samples, Samples]:
+    """Training and test samples, leading axis seeds."""
     images, digits = load()
 
-    def one(seed):
-        keys = jax.random.split(jax.random.key(seed), 4)
-        samples = draw(keys[0], images, digits, pixel_noise, tuple(outputs))
-        return init(keys[1]), keys[2], *split(keys[3], samples, train_size)
+    def one(seed, images, digits):
+        keys = keys_of_seed(seed, 2)
+        samples = draw(keys[0], images, digits, config.pixel_noise, names)
+        return split(keys[1], samples, config.train_size)
 
-    def sample_losses(params, samples):
-        found, targets = predict(params, samples.images), samples.targets
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-        losses = {name: cross_entropy(found[name], targets[name]) for name in CLASSES}
-        losses["slant"] = (found["slant"][:, 0] - targets["slant"]) ** 2
-        if noise:
-            gap = jnp.abs(found["noise"] - targets["noise"])
-            losses["noise"] = jnp.mean(gap, axis=1)
-        return losses
-
-    def metrics(params, samples):
-        found, targets = predict(params, samples.images), samples.targets
-        right = {n: jnp.argmax(found[n], axis=1) == targets[n] for n in CLASSES}
-        error = found["slant"][:, 0] - targets["slant"]
-        return {
-            **{name: 100 * jnp.mean(x) for name, x in right.items()},
-            "slant": jnp.sqrt(jnp.mean(error**2)),
-        }
-
-    first = {name: math.log(classes) for name, classes in CLASSES.items()}
-    first |= {"slant": float(jnp.mean(slants(images) ** 2)), "noise": 0.5}
-    drawn = jax.jit(jax.vmap(one))(jnp.arange(seeds))
-    return Problem(
-        tuple(outputs),
-        tuple(first[name] for name in outputs),
-        *drawn,
-        sample_losses,
-        metrics,
-    )
-
-
-def _network(hidden: int, outputs: dict[str, int]) -> tuple[Callable, Callable]:
-    """A trunk of two layers of ReLUs and a linear head per task: init and apply."""
-    trunk = mlp_head(hidden, hidden)
-    heads = {name: linear_head(size) for name, size in outputs.items()}
-
-    def init(key):
-        keys = jax.random.split(key, len(heads) + 1)
-        named = zip(heads.items(), keys[1:], strict=True)
-        return {
-            "trunk": trunk.init(keys[0], jnp.zeros((1, SIDE**2))),
-            "heads": {n: h.init(k, jnp.zeros((1, hidden))) for (n, h), k in named},
-        }
-
-    def predict(params, images):
-        features = jax.nn.relu(trunk.apply(params["trunk"], images))
-        return {n: h.apply(params["heads"][n], features) for n, h in heads.items()}
-
-    return init, predict
+    seeds = config.first_seed + np.arange(config.seeds)
+    return jax.jit(jax.vmap(one, in_axes=(0, None, None)))(seeds, images, digits)

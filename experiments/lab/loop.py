@@ -2,59 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-import auxjax
 from auxjax.run import RunError, open_run, run_chunks
 from auxjax.supervised import TrainState, init_state, make_train
 from lab.curves import Curves, read_curves
+from lab.optimizer import arrange
 from lab.options import may_differ
 from lab.problem import Problem, only
-from lab.rules import RULES, Rule, Setting
+from lab.rules import RULES, Rule
 from lab.training import SINGLE, Training
 
-
-class Batches(NamedTuple):
-    """The model's state; batch and key of the step before, and of this one."""
-
-    model: Any
-    last: Any
-    now: Any
-    last_key: jax.Array
-    now_key: jax.Array
-
-
-def make_optimizer(
-    problem: Problem, rule: Rule | None, steps: int, epoch_steps: int
-) -> Any:
-    """The rule and the optimizer; without a rule, the sum of what losses there are."""
-    optimizer = problem.optimizer(steps)
-    if rule is None:
-        return optax.chain(auxjax.sum_tasks(), optimizer)
-    if "sample_losses" in rule.takes and problem.sample_losses is None:
-        raise RunError(
-            "`method` should not name a rule that weighs samples (slgrad): this "
-            "experiment's losses are not there one by one. Found one."
-        )
-    setting = Setting(
-        num_tasks=len(problem.tasks),
-        optimizer=optimizer,
-        steps=steps,
-        epoch_steps=epoch_steps,
-        first_losses=problem.first_losses,
-        classification=problem.classification,
-        primary=problem.primary,
-        travel=problem.travel,
-    )
-    return rule(setting)
+RULE = 2  # beside the two that a seed is split into
 
 
 def train(
@@ -95,15 +62,14 @@ def train(
         )
     epoch_steps = samples // config.batch_size
     rule = rule or RULES.get(method)
-    tx = make_optimizer(problem, rule, config.epochs * epoch_steps, epoch_steps)
-    if rule and {"sample_losses", "next_losses"} & set(rule.takes):
-        problem, tx = with_batches(problem, tx, config.batch_size)
+    begin = functools.partial(first_state, problem, rule, config)
+    problem, tx = arrange(problem, rule, config)
     goes_on = config.resume and folder.exists()  # the stopped one, or one before it
     run = open_run(folder, config, resume=goes_on, may_differ=may_differ(config))
     advance = (make_advance or Advance)(problem, tx, config, second_stream)
     seeds = config.first_seed + np.arange(config.seeds)
     state = run_chunks(
-        state=jax.jit(jax.vmap(lambda seed: _start(problem, tx, seed)))(seeds),
+        state=jax.jit(jax.vmap(begin))(seeds),
         advance=advance,
         num_chunks=config.epochs // config.eval_every,
         folder=run,
@@ -116,41 +82,19 @@ def train(
     return read_curves(run, problem.tasks, advance.seconds), state
 
 
-def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, Any]:
-    """Gives the update losses that need a batch: `sample_losses`, `next_losses`.
+def first_state(
+    problem: Problem, rule: Rule | None, config: Training, seed: Any
+) -> TrainState:
+    """Where a seed begins: network, order of samples and the rule's draws are its own.
 
-    The first are of this batch, the others of the one before, drawn as they were drawn
-    then: what changes is the parameters. Batches reach the rule as the model's state.
+    Args:
+      problem: what there is to learn, not arranged yet.
+      rule: as in `arrange`.
+      config: of the script.
+      seed: splits into the network's key and training's; the rule's is folded in.
     """
-
-    def init(key):
-        params, model = problem.init(key)
-        one = (
-            jax.tree.map(lambda x: x[0], problem.train)
-            if problem.per_seed
-            else problem.train
-        )
-        none_yet = jax.tree.map(lambda x: jnp.zeros_like(x[:batch_size]), one)
-        return params, Batches(model, none_yet, none_yet, key, key)
-
-    def losses(params, state, batch, key):
-        found, model = problem.losses(params, state.model, batch, key)
-        return found, Batches(model, state.now, batch, state.now_key, key)
-
-    def evaluate(params, state, test):
-        return problem.evaluate(params, state.model, test)
-
-    def update_fn(jac, state, params=None, **extra_args):
-        seen = jac.aux
-        of = {"next_losses": (problem.losses, seen.last, seen.last_key)}
-        if problem.sample_losses is not None:
-            of["sample_losses"] = (problem.sample_losses, seen.now, seen.now_key)
-        for name, (function, *drawn) in of.items():
-            extra_args[name] = lambda p, f=function, a=drawn: f(p, seen.model, *a)[0]
-        return tx.update(jac, state, params, **extra_args)
-
-    given = problem._replace(init=init, losses=losses, evaluate=evaluate)
-    return given, optax.GradientTransformationExtraArgs(tx.init, update_fn)
+    key = jax.random.fold_in(jax.random.key(seed), RULE)
+    return _start(*arrange(problem, rule, config, key), seed)
 
 
 def _start(problem: Problem, tx: Any, seed: jax.Array) -> TrainState:

@@ -1,10 +1,12 @@
 """The sanity check on digits: its tasks, its statements, and a small run."""
 
+import dataclasses
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
@@ -18,6 +20,13 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def tasks(experiments):
+    from noise import tasks
+
+    return tasks
+
+
+@pytest.fixture(scope="module")
+def problems(experiments):
     from noise import problem
 
     return problem
@@ -115,71 +124,134 @@ def test_wrong_digits_leave_the_helpers_right(tasks):
             assert after[name] is before[name]
 
 
-def test_losses_of_a_network_that_says_nothing(tasks):
+@pytest.fixture(scope="module")
+def small(script):
+    """Two seeds; the batch is all training images."""
+    return script.Config(
+        seeds=2, train_size=32, epochs=4, eval_every=2, hidden=4, quiet=True
+    )
+
+
+def of_seed(samples, seed=0):
+    return jax.tree.map(lambda x: x[seed], samples)
+
+
+def test_losses_of_a_network_that_says_nothing(problems, tasks, small):
     """All outputs 0: log of the number of classes, and the mean of |U(0, 1)|."""
-    network = tasks.make_network(hidden=4, pixel_noise=0.1)
-    shapes = jax.eval_shape(network.init, KEY)
-    params = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    problem = problems.prepare(small)
+    params, _ = jax.tree.map(jnp.zeros_like, jax.jit(problem.init)(KEY))
     samples = tasks.draw_tasks(KEY, jnp.zeros((20, 64)), jnp.arange(20) % 10)
-    losses = network.losses(params, samples, KEY)
-    assert tuple(losses) == tasks.TASKS
+    losses, _ = problem.losses(params, None, samples, KEY)
+    assert tuple(losses) == problem.tasks == tasks.TASKS
     for name, classes in tasks.CLASSES.items():
         np.testing.assert_allclose(losses[name], np.log(classes), rtol=1e-5)
     np.testing.assert_allclose(
         losses["noise"], samples.targets["noise"].mean(), rtol=1e-5
     )
-    found = network.accuracy(params, samples)
-    np.testing.assert_allclose(found["digit"], 0.1, rtol=1e-5)  # always says 0
-    np.testing.assert_allclose(found["parity"], 0.5, rtol=1e-5)
+    right = problem.evaluate(params, None, samples)
+    np.testing.assert_allclose(right["digit"], 10, rtol=1e-5)  # always says 0
+    np.testing.assert_allclose(right["parity"], 50, rtol=1e-5)
 
 
-def test_pixel_noise_is_in_the_losses_alone(tasks):
-    network = tasks.make_network(hidden=4, pixel_noise=0.5)
-    shapes = jax.eval_shape(network.init, KEY)
-    params = jax.tree.map(
-        lambda x: jnp.linspace(-1, 1, x.size).reshape(x.shape), shapes
-    )
-    samples = tasks.draw_tasks(KEY, jnp.zeros((5, 64)), jnp.arange(5))
-    losses = jax.jit(network.losses)
-    one, other = (losses(params, samples, jax.random.key(i)) for i in (0, 1))
+def test_pixel_noise_is_in_the_losses_alone(problems, small):
+    problem = problems.prepare(small)
+    params, _ = jax.jit(problem.init)(KEY)
+    batch, losses = of_seed(problem.train), jax.jit(problem.losses)
+    one, other = (losses(params, None, batch, jax.random.key(i))[0] for i in (0, 1))
     assert float(one["digit"]) != float(other["digit"])
+    still = problems.prepare(dataclasses.replace(small, pixel_noise=0.0))
+    losses = jax.jit(still.losses)
+    one, other = (losses(params, None, batch, jax.random.key(i))[0] for i in (0, 1))
+    assert float(one["digit"]) == float(other["digit"])
 
 
-def made_up(report, tasks, final, *, second=None, accuracy=0.5):
-    """Runs of two seeds and two steps that end with the given weights `[T]`."""
+def test_every_seed_draws_its_own(problems, small):
+    problem = problems.prepare(small)
+    assert problem.per_seed
+    assert problem.samples == 32
+    assert problem.test.images.shape == (2, 1797 - 32, 128)
+    digits = np.asarray(problem.train.targets["digit"])
+    assert (digits[0] != digits[1]).any()
+    second = problems.prepare(dataclasses.replace(small, seeds=1, first_seed=1))
+    for one, both in zip(second.train.images, problem.train.images[1:], strict=True):
+        np.testing.assert_array_equal(one, both)
+
+
+def test_wrong_digits_are_in_the_training_images_alone(problems, small):
+    right = problems.prepare(small)
+    wrong = problems.prepare(dataclasses.replace(small, label_noise=1.0))
+    np.testing.assert_array_equal(right.train.images, wrong.train.images)
+    changed = right.train.targets["digit"] != wrong.train.targets["digit"]
+    assert 0.7 < np.mean(changed) < 1  # one in ten is right by chance
+    for name, target in right.test.targets.items():
+        np.testing.assert_array_equal(target, wrong.test.targets[name])
+
+
+def test_who_is_primary(problems, script, tasks, small):
+    assert problems.prepare(small).primary == (0,)
+    everyone = dataclasses.replace(small, primary="all")
+    assert problems.prepare(everyone).primary == (0, 1, 2, 3, 4)
+    assert tasks.primary_tasks("all") == ("digit", "parity", "size", "loops", "patch")
+
+
+def test_weights_at_the_start(experiments):
+    """λ of 0.1; the others' weights are those of their losses before they move."""
+    from lab.rules import Setting
+    from noise.methods import ALONE, EQUAL, RULES
+
+    setting = Setting(3, optax.identity(), 100, primary=(0, 2))
+    params = jnp.zeros(2)
+    for method, rule in RULES.items():
+        weights = optax.tree.get(rule(setting).init(params), "weights")
+        expected = {ALONE: [1, 0, 1], EQUAL: [1, 1, 1], "uncertainty": [1, 1, 1]}
+        np.testing.assert_allclose(weights, expected.get(method, [0.1] * 3), rtol=1e-6)
+
+
+def made_up(report, tasks, final, *, second=None, accuracy=50.0):
+    """Two seeds and two evaluations, which end with the given weights `[T]`."""
+    from lab.curves import Curves
+
     start = np.full(6, 0.1)
     ends = np.array([final, final if second is None else second], float)
     weights = np.stack([np.stack([start, end]) for end in ends])
-    shares = {name: np.array([accuracy, accuracy]) for name in tasks.CLASSES}
-    return report.Runs(weights, np.zeros_like(weights), shares)
+    right = {name: np.full((2, 2), accuracy) for name in tasks.CLASSES}
+    curves = Curves(
+        np.array([1, 2]), right, np.zeros_like(weights), weights, tasks.TASKS, 1.0
+    )
+    return report.Trained(curves, ends)
 
 
 @pytest.fixture
-def runs(report, tasks):
+def results(report, tasks):
     def make(exact, difference=None, uncertainty=(1,) * 6, **options):
         return {
-            report.EXACT: made_up(report, tasks, exact, accuracy=0.8, **options),
+            report.EXACT: made_up(report, tasks, exact, accuracy=80.0, **options),
             report.DIFFERENCE: made_up(report, tasks, difference or exact, **options),
-            report.UNCERTAINTY: made_up(report, tasks, uncertainty, accuracy=0.7),
-            report.EQUAL: made_up(report, tasks, (1,) * 6, accuracy=0.6),
-            report.ALONE: made_up(report, tasks, (1,) * 6, accuracy=0.9),
+            report.UNCERTAINTY: made_up(report, tasks, uncertainty, accuracy=70.0),
+            report.EQUAL: made_up(report, tasks, (1,) * 6, accuracy=60.0),
+            report.ALONE: made_up(report, tasks, (1,) * 6, accuracy=90.0),
         }
 
     return make
 
 
-def said(report, runs, primaries=("digit",)):
-    return [
-        row["verdict"] == report.HOLDS for row in report.statements_of(runs, primaries)
-    ]
+def said(report, results, primaries=("digit",)):
+    return [x.holds for x in report.statements(results, primaries)]
 
 
 RANKED = (1.0, 0.5, 0.6, 0.7, 0.3, 0.12)
 
 
-def test_statements_that_hold(report, runs):
-    found = said(report, runs(RANKED))
-    assert found == [True] * 8 + [False]  # training on the digit alone was better
+def test_statements_that_hold(report, results):
+    # Training on the digit alone was better.
+    assert said(report, results(RANKED)) == [True] * 8 + [False]
+
+
+def test_what_was_not_trained_is_not_judged(report, results):
+    everything = results(RANKED)
+    some = {name: everything[name] for name in (report.EXACT, report.EQUAL)}
+    assert said(report, some) == [True] * 5
+    assert said(report, {report.EQUAL: everything[report.EQUAL]}) == []
 
 
 @pytest.mark.parametrize(
@@ -190,51 +262,41 @@ def test_statements_that_hold(report, runs):
         ((1.0, 0.5, 0.6, 0.7, 0.8, 0.6), {0, 1, 3}),
     ],
 )
-def test_rankings_that_do_not_hold(report, runs, exact, wrong):
-    found = said(report, runs(exact))
-    assert {i for i, holds in enumerate(found[:4]) if not holds} == wrong
+def test_rankings_that_do_not_hold(report, results, exact, wrong):
+    verdicts = said(report, results(exact))
+    assert {i for i, holds in enumerate(verdicts[:4]) if not holds} == wrong
 
 
-def test_a_ranking_counts_its_seeds(report, runs):
+def test_a_ranking_counts_its_seeds(report, results):
     """Above by 0.38 in the one seed, below by 0.02 in the other: half is not most."""
-    (row, *_) = report.statements_of(
-        runs(RANKED, second=(1.0, 0.1, 0.6, 0.7, 0.3, 0.12)), ("digit",)
+    final = results(RANKED, second=(1.0, 0.1, 0.6, 0.7, 0.3, 0.12))
+    (first, *_) = report.statements(final, ("digit",))
+    assert str(first) == (
+        "λ of every related task above the noise's: does not hold "
+        "(by 0.18 ± 0.28, in 1 of 2 seeds)"
     )
-    assert row["measured"] == "by 0.18 ± 0.28, in 1 of 2 seeds"
-    assert row["verdict"] == report.FAILS
 
 
-def test_uncertainty_that_lowers_the_noise(report, runs):
-    assert not said(report, runs(RANKED, uncertainty=(1, 1, 1, 1, 1, 0.05)))[5]
+def test_uncertainty_that_lowers_the_noise(report, results):
+    assert not said(report, results(RANKED, uncertainty=(1, 1, 1, 1, 1, 0.05)))[5]
 
 
-def test_differences_that_are_far_from_exact(report, runs):
-    """The mean over both steps counts: 0 and 0.2 for the digit."""
-    found = runs(RANKED, (1.2, *RANKED[1:]))
-    gaps = report.weight_gaps(found)
+def test_differences_that_are_far_from_exact(report, results):
+    """The mean over both evaluations counts: 0 and 0.2 for the digit."""
+    apart = results(RANKED, (1.2, *RANKED[1:]))
+    gaps = report.weight_gaps(apart)
     np.testing.assert_allclose(gaps["digit"], 0.1, rtol=1e-6)
     assert gaps["noise"] == 0
-    assert not said(report, found)[4]
+    assert not said(report, apart)[4]
 
 
-def test_with_all_tasks_primary(report, tasks, runs):
+def test_with_all_tasks_primary(report, tasks, results):
     primaries = tuple(tasks.CLASSES)
-    found = report.statements_of(runs(RANKED), primaries)
-    assert found[0]["statement"] == "λ of every primary above the noise's"
-    assert len(found) == 7
-    assert said(report, runs(RANKED), primaries)[0]
-    assert not said(report, runs((1.0, 0.5, 0.6, 0.7, 0.05, 0.12)), primaries)[0]
-
-
-def test_who_is_primary(script):
-    assert script.Config().primaries == ("digit",)
-    everyone = script.Config(primary="all").primaries
-    assert everyone == ("digit", "parity", "size", "loops", "patch")
-
-
-def test_chunks_are_alike(script):
-    sizes = [script.chunk_size(epochs) for epochs in (1, 49, 101, 150, 270, 1000)]
-    assert sizes == [1, 1, 1, 3, 5, 20]
+    statements = report.statements(results(RANKED), primaries)
+    assert statements[0].text == "λ of every primary above the noise's"
+    assert len(statements) == 7
+    assert said(report, results(RANKED), primaries)[0]
+    assert not said(report, results((1.0, 0.5, 0.6, 0.7, 0.05, 0.12)), primaries)[0]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +305,7 @@ def test_chunks_are_alike(script):
         ({"seeds": 0}, r"`seeds` should be at least 1\. Found 0\."),
         ({"batch_size": 400}, r"`train_size` .* Found 320 and 400\."),
         ({"label_noise": 1.5}, r"`label_noise` should be a share\. Found 1\.5\."),
+        ({"epochs": 30}, r"multiple of `eval_every`\. Found 30 and 20\."),
     ],
 )
 def test_configurations_that_cannot_be(script, options, message):
@@ -252,47 +315,81 @@ def test_configurations_that_cannot_be(script, options, message):
 
 def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     """All methods, all files, and nothing where nobody asked for it."""
+    from noise.methods import METHODS
+
     monkeypatch.chdir(tmp_path)
-    small = {"seeds": 2, "train_size": 33, "epochs": 6, "hidden": 4}
+    small = {"seeds": 2, "train_size": 33, "epochs": 6, "eval_every": 3, "hidden": 4}
     monkeypatch.setattr(script, "SMOKE", small)
-    monkeypatch.setattr(script, "UPDATES", 3)  # two epochs per chunk
-    assert len(script.methods(script.Config())) == 5
-    monkeypatch.setattr(script, "SMOKE_METHODS", [*script.methods(script.Config())])
-    script.main(["--smoke", "--quiet", "--primary", "all"])
+    words = ["--smoke", "--quiet", "--primary", "all", "--method", *METHODS]
+    script.main(words)
     folder = tmp_path / "runs" / "noise_task_all-smoke"
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
-    kept = {f"method{i}.npz" for i in range(5)}
-    results = {f"noise_task_all.{suffix}" for suffix in ("md", "json", "png")}
-    assert {path.name for path in folder.iterdir()} == {"config.json"} | kept | results
-    found = json.loads((folder / "noise_task_all.json").read_text())
-    final = found["weights at the end"]
+    files = {f"noise_task_all.{suffix}" for suffix in ("md", "json", "png")}
+    assert {path.name for path in folder.iterdir()} == {*METHODS} | files
+    numbers = json.loads((folder / "noise_task_all.json").read_text())
+    final = numbers["weights at the end"]
     assert final["equal"]["noise"] == [1, 1]
-    assert final["no auxiliary task"]["noise"] == [0, 0]
-    assert final["no auxiliary task"]["parity"] == [1, 1]
+    assert final["alone"]["noise"] == [0, 0]
+    assert final["alone"]["parity"] == [1, 1]
     exact, difference = (
-        np.array([final[f"Auto-λ, {name}"][task] for task in tasks.TASKS])
-        for name in ("exact", "finite difference")
+        np.array([final[method][task] for task in tasks.TASKS])
+        for method in ("autolambda", "finite-difference")
     )
     # Six steps of about 4/6 each, from 0.1.
     assert np.all(np.abs(exact - 0.1) <= 4.3)
     assert np.abs(exact - 0.1).max() > 1
     assert 0 < np.abs(exact - difference).max() < 1
-    assert len(found["test accuracy"]["equal"]["digit"]) == 2
+    assert len(numbers["test accuracy, %"]["equal"]["digit"]) == 2
     text = (folder / "noise_task_all.md").read_text("utf-8")
     assert "Auto-λ, exact" in text
-    said = capsys.readouterr().out
-    assert "Test accuracy" in said
-    assert NOTHING in said
+    shown = capsys.readouterr().out
+    assert "Test accuracy" in shown
+    assert NOTHING in shown
     # No statement is judged by numbers like these.
-    assert "hold" not in said + text
-    assert found["statements"] == []
+    assert "hold" not in shown + text
     with Image.open(folder / "noise_task_all.png") as image:
         assert image.format == "PNG"
         assert 1000 <= image.width <= 1600
 
     # What is finished is not trained again, and the numbers are the same.
-    monkeypatch.setattr(script, "run", lambda *_: pytest.fail("trained"))
-    script.main(["--smoke", "--quiet", "--primary", "all", "--resume"])
+    def refuse(*_):
+        raise AssertionError("trained")
+
+    from lab import loop
+
+    monkeypatch.setattr(loop.Advance, "__call__", refuse)
+    script.main([*words, "--resume"])
     again = json.loads((folder / "noise_task_all.json").read_text())
     assert again["weights at the end"] == final
-    assert again["test accuracy"] == found["test accuracy"]
+    assert again["test accuracy, %"] == numbers["test accuracy, %"]
+
+
+def test_a_seed_trains_as_it_does_alone(script, problems, small, tmp_path):
+    """With its own samples; and a stopped run goes on with the same bits."""
+    from lab import loop
+
+    problem = problems.prepare(small)
+    both, state = loop.train(problem, "equal", small, tmp_path / "both")
+    second = dataclasses.replace(small, seeds=1, first_seed=1)
+    alone, _ = loop.train(problems.prepare(second), "equal", second, tmp_path / "alone")
+    np.testing.assert_allclose(both.losses[1], alone.losses[0], rtol=1e-5)
+
+    advance, calls = loop.Advance.__call__, []
+
+    def once(self, state):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("stopped")
+        return advance(self, state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Advance, "__call__", once)
+        with pytest.raises(RuntimeError, match="stopped"):
+            loop.train(problem, "equal", small, tmp_path / "parts")
+    going_on = dataclasses.replace(small, resume=True)
+    resumed, end = loop.train(problem, "equal", going_on, tmp_path / "parts")
+    np.testing.assert_array_equal(resumed.losses, both.losses)
+    for one, other in zip(
+        *map(jax.tree.leaves, (end.params, state.params)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
