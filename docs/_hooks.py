@@ -49,22 +49,25 @@ def on_files(files: Files, *, config) -> Files:
 def on_page_markdown(markdown: str, *, page, config, files: Files) -> str:
     """Links as they are in the repository become links of the site.
 
-    A page of docs/ that names a file that is not there ends the build. A README from
-    elsewhere also names scripts and tables: those links become plain text.
+    A folder's link leads to its README, and is plain text where it has none. A page of
+    docs/ that names a file that is not there ends the build. A README from elsewhere
+    also names scripts and tables: those links become plain text.
     """
     here = page.file.src_uri
     is_ours = not here.startswith(OUTSIDE)
-    place = f"docs/{here}" if is_ours else here
+    folder = posixpath.dirname(f"docs/{here}" if is_ours else here)
 
     def replace(found):
         mark, text, target, anchor = found.groups()
         if ":" in target:
             return found[0]
-        inside = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
-        inside = inside.removeprefix("docs/")
-        if files.get_file_from_path(inside) is None:
-            return found[0] if is_ours else text
-        start = posixpath.dirname(here) or "."
-        return f"{mark}[{text}]({posixpath.relpath(inside, start)}{anchor or ''})"
+        meant = posixpath.normpath(posixpath.join(folder, target))
+        inside = meant.removeprefix("docs/")
+        for place in (inside, f"{inside}/README.md"):
+            if files.get_file_from_path(place) is not None:
+                link = posixpath.relpath(place, posixpath.dirname(here) or ".")
+                return f"{mark}[{text}]({link}{anchor or ''})"
+        is_wrong = is_ours and not (ROOT / meant).is_dir()
+        return found[0] if is_wrong else text
 
     return LINK.sub(replace, markdown)
