@@ -14,7 +14,7 @@ import optax
 
 from attributes.data import Split
 from auxjax.models import cnn, linear_head, resnet18
-from lab.problem import Problem, in_batches, init_heads
+from lab.problem import Problem, in_batches, init_heads, mean_losses
 
 EVALUATED = 500  # images at once
 
@@ -59,10 +59,6 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
             for i, name in zip(order, names, strict=True)
         }, state
 
-    def losses(*args):
-        each, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in each.items()}, state
-
     def evaluate(params, state, sets):
         """The sets may come one by one, and in pieces."""
         metrics = {}
@@ -90,7 +86,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
     return Problem(
         tasks=names,
         init=init,
-        losses=losses,
+        losses=mean_losses(sample_losses),
         sample_losses=sample_losses,
         evaluate=evaluate,
         train=train,

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from auxjax import data
 from auxjax.run import Progress, reading
@@ -21,7 +20,7 @@ from auxjax.supervised import (
 )
 from dense.network import make_network
 from dense.variants import NOISE, Variant
-from lab.problem import Problem
+from lab.problem import Problem, sgd
 
 TEST_BATCH = 20
 METRICS = {
@@ -117,7 +116,7 @@ def make(
         evaluate=evaluate,
         train=learned,
         test=_in_batches(test),
-        optimizer=functools.partial(optimizer, config),
+        optimizer=functools.partial(sgd, config.learning_rate, config.weight_decay),
         classification=tuple(
             i for i, t in enumerate(variant.tasks) if t in ("segmentation", "part")
         ),
@@ -125,13 +124,6 @@ def make(
         travel=config.travel,
         predict=predictions,
     )
-
-
-def optimizer(config: Any, steps: int) -> optax.GradientTransformation:
-    """SGD with momentum and weight decay, along a cosine to 0."""
-    rate = optax.cosine_decay_schedule(config.learning_rate, steps)
-    decay = optax.add_decayed_weights(config.weight_decay)
-    return optax.chain(decay, optax.sgd(rate, momentum=0.9))
 
 
 def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:

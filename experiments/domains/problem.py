@@ -14,10 +14,11 @@ import optax
 from auxjax.data import random_crop_flip
 from domains.data import Domains
 from domains.network import CLASSES, make_trunk, separate, shared
-from lab.problem import Problem, accuracy, in_batches
+from lab.problem import Problem, accuracy, in_batches, mean_losses, sgd
 from lab.training import SINGLE
 
 EVALUATED = 100  # test images of each domain at once
+DECAY = 5e-4  # of all weights, as in the paper
 CIFAR_MEAN = (0.5071, 0.4867, 0.4408)
 CIFAR_STD = (0.2675, 0.2565, 0.2761)
 
@@ -47,14 +48,9 @@ def make(
 def make_problem(config: Any, train: Domains, test: Domains) -> Problem:
     """Every domain a task, the first one the main task; one trunk for all."""
     names, sample_losses, problem = _prepare(config, train, test, shared)
-
-    def losses(*args):
-        each, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in each.items()}, state
-
     return problem._replace(
         tasks=names,
-        losses=losses,
+        losses=mean_losses(sample_losses),
         sample_losses=sample_losses,
         classification=tuple(range(len(names))),
         first_losses=(math.log(CLASSES),) * len(names),
@@ -117,7 +113,7 @@ def _prepare(config: Any, train: Domains, test: Domains, kind: Callable) -> Any:
         evaluate=evaluate,
         train=_on_device(train),
         test=_on_device(test),
-        optimizer=functools.partial(optimizer, config.learning_rate),
+        optimizer=functools.partial(sgd, config.learning_rate, DECAY),
     )
     return names, sample_losses, problem
 
@@ -127,14 +123,6 @@ def _on_device(domains: Domains) -> dict[str, jax.Array]:
         "images": jnp.asarray(domains.images),
         "labels": jnp.asarray(domains.labels),
     }
-
-
-def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
-    """The paper's: SGD with momentum and weight decay, along a cosine to 0."""
-    return optax.chain(
-        optax.add_decayed_weights(5e-4),
-        optax.sgd(optax.cosine_decay_schedule(rate, steps), momentum=0.9),
-    )
 
 
 def scaled(images: jax.Array, photographs: bool) -> jax.Array:

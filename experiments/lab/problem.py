@@ -68,6 +68,24 @@ def only(problem: Problem, task: str) -> Problem:
     )
 
 
+def mean_losses(sample_losses: Callable[..., Any]) -> Callable[..., Any]:
+    """The `losses` of a problem whose losses are those of its samples, on average."""
+
+    def losses(*args):
+        each, state = sample_losses(*args)
+        return {name: jnp.mean(x) for name, x in each.items()}, state
+
+    return losses
+
+
+def sgd(rate: float, decay: float, steps: int) -> optax.GradientTransformation:
+    """Auto-λ's optimizer: momentum 0.9, weight decay, a rate along a cosine to 0."""
+    falling = optax.cosine_decay_schedule(rate, steps)
+    return optax.chain(
+        optax.add_decayed_weights(decay), optax.sgd(falling, momentum=0.9)
+    )
+
+
 def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Share of right answers, in percent."""
     right = jnp.argmax(logits, axis=-1) == labels.astype(jnp.int32)

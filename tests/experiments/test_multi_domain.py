@@ -252,9 +252,10 @@ def test_photographs_are_normalised(module):
     np.testing.assert_allclose(scaled(white, False), 1.0)
 
 
-def test_the_papers_optimizer(module):
+def test_the_papers_optimizer(module, small, two):
     """Decay 5e-4, rate 0.1 along half a cosine, momentum 0.9."""
-    tx = module["domains_problem"].optimizer(0.1, 2)
+    config = dataclasses.replace(small, learning_rate=0.1)
+    tx = module["domains_problem"].make_problem(config, two, two).optimizer(2)
     params = jnp.array(2.0)
     with jax.numpy_dtype_promotion("standard"):  # Optax's schedule counts in integers
         first, state = tx.update(jnp.array(1.0), tx.init(params), params)
