@@ -1,5 +1,6 @@
 """All rules on the digits: the registry, the problem, Δ_MTL, and a small run."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -37,10 +38,10 @@ def problems(experiments):
 
 
 @pytest.fixture(scope="module")
-def runs(experiments):
-    from compare_rules import run
+def loop(experiments):
+    from lab import loop
 
-    return run
+    return loop
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +61,25 @@ def script(experiments):
 @pytest.fixture(scope="module")
 def small(script):
     return script.Config(
-        seeds=2, train_size=12, batch_size=4, epochs=2, hidden=4, turns=1
+        seeds=2,
+        train_size=12,
+        batch_size=4,
+        epochs=2,
+        eval_every=1,
+        hidden=4,
+        turns=1,
+        quiet=True,
     )
 
 
 @pytest.fixture(scope="module")
-def problem(problems):
-    return problems.prepare(2, 12, 4, 0.2)
+def problem(problems, small):
+    return problems.prepare(small)
+
+
+def first(samples):
+    """Of the first seed."""
+    return jax.tree.map(lambda x: x[0], samples)
 
 
 # The registry.
@@ -187,26 +200,35 @@ def test_what_leans(problems):
     np.testing.assert_allclose(found, [0, 1, -1], atol=1e-6)
 
 
-def test_a_network_that_says_nothing(problems, problem):
+def test_a_network_that_says_nothing(problem):
     """Its losses are those that `first_losses` promises, over all images."""
-    params = jax.tree.map(jnp.zeros_like, problem.params)
+    params, _ = jax.tree.map(jnp.zeros_like, problem.init(jax.random.key(0)))
     both = jax.tree.map(
         lambda x, y: jnp.concatenate([x[0], y[0]]), problem.train, problem.test
     )
-    one = jax.tree.map(lambda x: x[0], params)
-    losses = problem.losses(one, both)
+    losses, _ = problem.losses(params, None, both, None)
     assert tuple(losses) == problem.tasks
     assert problem.tasks == ("digit", "parity", "size", "loops", "slant")
     np.testing.assert_allclose([*losses.values()], problem.first_losses, rtol=1e-4)
-    found = problem.metrics(one, both)
+    metrics = problem.evaluate(params, None, both)
     zeros = 100 * np.mean(np.asarray(both.targets["digit"]) == 0)
-    np.testing.assert_allclose(found["digit"], zeros, rtol=1e-5)  # always says 0
+    np.testing.assert_allclose(metrics["digit"], zeros, rtol=1e-5)  # always says 0
     rms = np.sqrt(problem.first_losses[-1])
-    np.testing.assert_allclose(found["slant"], rms, rtol=1e-4)
+    np.testing.assert_allclose(metrics["slant"], rms, rtol=1e-4)
 
 
-def test_seeds_differ_and_noise_is_on_the_images_alone(problems, problem):
-    clean = problems.prepare(2, 12, 4, 0.0)
+def test_losses_by_sample_are_what_the_losses_are_means_of(problem):
+    params, _ = problem.init(jax.random.key(0))
+    batch = first(problem.train)
+    each, _ = problem.sample_losses(params, None, batch, None)
+    means, _ = problem.losses(params, None, batch, None)
+    assert {name: x.shape for name, x in each.items()} == dict.fromkeys(means, (12,))
+    for name, mean in means.items():
+        np.testing.assert_allclose(np.mean(each[name]), mean, rtol=1e-5)
+
+
+def test_seeds_differ_and_noise_is_on_the_images_alone(problems, problem, small):
+    clean = problems.prepare(dataclasses.replace(small, pixel_noise=0.0))
     for name, target in problem.train.targets.items():
         np.testing.assert_array_equal(target, clean.train.targets[name])
     gap = problem.train.images - clean.train.images
@@ -216,19 +238,22 @@ def test_seeds_differ_and_noise_is_on_the_images_alone(problems, problem):
     assert problem.test.images.shape == (2, 1785, 64)
 
 
-def test_pure_noise_is_one_task_more(problems):
-    problem = problems.prepare(1, 4, 4, 0.2, noise=True)
+def test_pure_noise_is_one_task_more(problems, small):
+    problem = problems.prepare(dataclasses.replace(small, noise=True))
     assert problem.tasks == (*problems.METRICS, "noise")
-    params, _, _, test = jax.tree.map(lambda x: x[0], problem.seeds)
-    zero = jax.tree.map(jnp.zeros_like, params)
-    assert abs(float(problem.losses(zero, test)["noise"]) - 0.5) < 0.01
-    assert "noise" not in problem.metrics(zero, test)
+    zero, _ = jax.tree.map(jnp.zeros_like, problem.init(jax.random.key(0)))
+    test = first(problem.test)
+    losses, _ = problem.losses(zero, None, test, None)
+    assert abs(float(losses["noise"]) - 0.5) < 0.01
+    assert "noise" not in problem.evaluate(zero, None, test)
 
 
 # Training.
 
 
-def test_a_rule_is_given_the_batches_that_it_takes(runs, methods, problem, small):
+def test_a_rule_is_given_the_batches_that_it_takes(
+    loop, methods, problem, small, tmp_path
+):
     """It never moves: so the losses of the last batch are what they were then."""
 
     def init(params):
@@ -246,84 +271,83 @@ def test_a_rule_is_given_the_batches_that_it_takes(runs, methods, problem, small
         return jax.tree.map(jnp.zeros_like, params), new
 
     tx = optax.GradientTransformationExtraArgs(init, update)
-    rule = methods.Rule(
-        methods.WEIGHTING,
-        lambda setting: tx,
-        ("sample_losses", "next_losses"),
-        around=True,
-    )
-    one = jax.tree.map(lambda x: x[0], problem.seeds[:3])
-    state, steps = jax.jit(runs.learner(small, problem, rule, 2))(*one)
-    assert int(state.opt_state["count"]) == 6
-    assert np.ptp(steps.losses[..., 0]) > 0.01  # the batches are not alike
+    takes = ("sample_losses", "next_losses")
+    rule = methods.Rule(methods.WEIGHTING, lambda _: tx, takes, around=True)
+    curves, state = loop.train(problem, "still", small, tmp_path / "still", rule=rule)
+    assert state.opt_state["count"].tolist() == [6, 6]
+    assert np.ptp(state.opt_state["last"]) > 0.01  # the batches are not alike
     np.testing.assert_allclose(state.opt_state["gaps"], 0, atol=1e-5)
+    np.testing.assert_array_equal(curves.test["digit"][:, 0], curves.last("digit"))
 
 
-def test_single_tasks_are_fixed_weights_of_one(runs, methods, problem, small):
-    found = runs.single_tasks(small, problem)
+def test_single_tasks_are_fixed_weights_of_one(
+    loop, methods, problems, problem, small, tmp_path
+):
+    alone = problems.one_network_each(problem)
+    together, _ = loop.train(alone, "single", small, tmp_path / "single")
+    assert together.tasks == ("sum",)
     for i in (0, 4):
         weights = [float(i == j) for j in range(5)]
         rule = methods.Rule(methods.WEIGHTING, lambda _, w=weights: auxjax.fixed(w))
-        other = runs.train(small, problem, rule)
         name = problem.tasks[i]
-        np.testing.assert_allclose(
-            found["metrics"][name], other["metrics"][name], rtol=1e-4
-        )
-    assert found["diverged"] == [False, False]
+        one, _ = loop.train(problem, name, small, tmp_path / name, rule=rule)
+        np.testing.assert_allclose(together.test[name], one.test[name], rtol=1e-4)
 
 
-def test_a_rule_that_diverges_is_found_out(runs, methods, problem, small):
+def test_a_rule_that_diverges_is_found_out(
+    loop, methods, report, problem, small, tmp_path
+):
     endless = methods.Rule(
         methods.WEIGHTING,
         lambda _: optax.chain(auxjax.sum_tasks(), optax.scale(-1e30)),
         around=True,
     )
-    assert runs.train(small, problem, endless)["diverged"] == [True, True]
+    curves, _ = loop.train(problem, "endless", small, tmp_path / "it", rule=endless)
+    assert np.isnan([*report.measured(curves)["metrics"].values()]).all()
+
+
+def test_a_rule_draws_anew_in_every_seed(loop, problem, small, tmp_path):
+    """So that the deviation over seeds has the rule's own chance in it."""
+    curves, _ = loop.train(problem, "rlw-normal", small, tmp_path / "rlw")
+    one, other = curves.weights
+    assert np.abs(one - other).min() > 1e-4
 
 
 # The report.
 
 
-def test_delta_mtl_by_hand(report):
-    """(90 − 80)/80 = 0.125, −(3 − 2)/2 = −0.5; (40 − 50)/50 = −0.2, −(1 − 4)/4."""
-    found = report.delta_mtl(
-        {"a": [90.0, 40.0], "b": [3.0, 1.0]}, {"a": [80.0, 50.0], "b": [2.0, 4.0]}, "b"
-    )
-    np.testing.assert_allclose(found, [-18.75, 27.5])
-
-
-def record(report, factor, diverged=(False, False), ratio=1.0):
+def record(report, factor, ratio=1.0):
     """Metrics that are `factor` times those of the single tasks, per seed."""
     factor = np.broadcast_to(factor, 2)
     metrics = {name: (50 * factor).tolist() for name in report.METRICS}
     metrics["slant"] = (0.1 / factor).tolist()
-    return {"metrics": metrics, "diverged": [*diverged], "time ratio": ratio}
+    return {"metrics": metrics, "time ratio": ratio}
 
 
 @pytest.fixture
 def records(report):
-    lost = record(report, 9.0, (True, True))
+    lost = record(report, np.nan)
     lost["metrics"]["slant"] = ["NaN", "NaN"]  # as JSON has it
     return {
         report.SINGLE: record(report, 1.0),
         "equal": record(report, [1.1, 1.3]),
         "mgda": lost,
-        "pcgrad": record(report, [1.25, 1.5], (False, True), ratio=2.5),
+        "pcgrad": record(report, [1.25, np.nan], ratio=2.5),
         "olaux": record(report, [0.8, 0.8]),
     }
 
 
 def test_the_best_is_first_and_who_diverged_is_not_hidden(report, records):
-    found = report.deltas(records)
-    assert [*found] == ["pcgrad", "equal", "olaux", "mgda"]
+    gains = report.deltas(records)
+    assert [*gains] == ["pcgrad", "equal", "olaux", "mgda"]
     # Four accuracies gain a quarter; the error, 0.1 / 1.25 = 0.08, gains a fifth.
-    np.testing.assert_allclose(found["pcgrad"], [24, np.nan])
-    assert np.isnan(found["mgda"]).all()
+    np.testing.assert_allclose(gains["pcgrad"], [24, np.nan])
+    assert np.isnan(gains["mgda"]).all()
     rows = report.table(records)
     assert [row["method"] for row in rows] == [
         "pcgrad (diverged in 1 of 2)",
         "equal",
-        report.SINGLE,
+        "single tasks",
         "olaux",
         "mgda (diverged in 2 of 2)",
     ]
@@ -336,6 +360,17 @@ def test_the_best_is_first_and_who_diverged_is_not_hidden(report, records):
     assert last["Δ_MTL, %"] == last["slant ↓"] == "–"
 
 
+def test_every_seed_is_held_against_the_mean_of_the_single_tasks(report):
+    """Alone 50 and 150 (0.05 and 0.15), so 100 and 0.1: the seeds' own do not count."""
+    alone, equal = record(report, 1.0), record(report, 1.0)
+    alone["metrics"] = {name: [50.0, 150.0] for name in report.METRICS}
+    alone["metrics"]["slant"] = [0.05, 0.15]
+    equal["metrics"] = {name: [110.0, 90.0] for name in report.METRICS}
+    equal["metrics"]["slant"] = [0.1, 0.1]
+    gains = report.deltas({report.SINGLE: alone, "equal": equal})
+    np.testing.assert_allclose(gains["equal"], [8, -8])
+
+
 def test_what_may_be_luck(report, records):
     (said,) = report.luck(records)
     assert "above equal weighting: 0 of 3" in said
@@ -343,7 +378,8 @@ def test_what_may_be_luck(report, records):
 
 
 def test_a_figure_with_a_rule_that_diverged(report, records, tmp_path):
-    report.draw(records, tmp_path / "figure.png")
+    ratios = {name: x.get("time ratio") for name, x in records.items()}
+    report.draw(report.deltas(records), ratios, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         assert image.format == "PNG"
 
@@ -354,7 +390,7 @@ def test_a_figure_with_a_rule_that_diverged(report, records, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"methods": ("mgda", "adam")}, r"among equal, .*\+cagrad\. Found adam\."),
+        ({"method": ("mgda", "adam")}, r"among equal, .*\+cagrad\. Found adam\."),
         ({"seeds": 0}, r"`seeds` should be at least 1\. Found 0\."),
         ({"train_size": 1797}, r"`train_size` .* Found 1797 and 32\."),
         ({"learning_rate": 0.0}, r"`learning_rate` should be above 0\. Found 0\.0\."),
@@ -367,47 +403,61 @@ def test_configurations_that_cannot_be(script, options, message):
 
 
 def test_which_rules_take_part(script):
-    assert script.Config().chosen == tuple(RULES)
-    assert script.Config(methods=("mgda",)).chosen == ("equal", "mgda")
+    assert script.Config().rules == tuple(RULES)
+    assert script.Config(method=("mgda", "single")).rules == ("equal", "mgda")
 
 
-def test_a_small_run_and_what_it_keeps(script, runs, tmp_path, monkeypatch, capsys):
+def test_a_small_run_and_what_it_keeps(script, loop, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     small = {"seeds": 2, "train_size": 8, "batch_size": 4, "epochs": 1, "hidden": 4}
-    monkeypatch.setattr(script, "SMOKE", {**small, "turns": 2})
-    words = ["--smoke", "--methods", "slgrad", "famo"]
+    monkeypatch.setattr(script, "SMOKE", {**small, "eval_every": 1, "turns": 2})
+    words = ["--smoke", "--method", "slgrad", "famo"]
     script.main(words)
-    said = capsys.readouterr()
-    assert "timing" in said.err
-    assert NOTHING in said.out
-    assert "above equal weighting" not in said.out
+    shown = capsys.readouterr()
+    assert "timing" in shown.err
+    assert NOTHING in shown.out
+    assert "above equal weighting" not in shown.out
     folder = tmp_path / "runs" / "compare_rules-smoke"
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     files = {f"compare_rules.{suffix}" for suffix in ("md", "json", "png")}
-    files |= {"config.json", "records.json"}
+    files |= {"times.json", "single", "equal", "slgrad", "famo"}
     assert {path.name for path in folder.iterdir()} == files
-    found = json.loads((folder / "compare_rules.json").read_text())
-    assert set(found["records"]) == {"single tasks", "equal", "slgrad", "famo"}
-    assert found["records"]["equal"]["time ratio"] == 1
-    assert found["records"]["famo"]["ms per step"] > 0
-    assert len(found["records"]["slgrad"]["metrics"]["slant"]) == 2
-    assert found["records"]["equal"]["diverged"] == [False, False]
+    numbers = json.loads((folder / "compare_rules.json").read_text())
+    assert set(numbers["records"]) == {"single", "equal", "slgrad", "famo"}
+    assert numbers["records"]["equal"]["time ratio"] == 1
+    assert numbers["records"]["famo"]["ms per step"] > 0
+    assert len(numbers["records"]["slgrad"]["metrics"]["slant"]) == 2
     text = (folder / "compare_rules.md").read_text()
     assert "above equal weighting" not in text
     assert "| slgrad | main + auxiliary |" in text
     assert "2 seeds, 2 steps of 4 images" in text
 
-    # Nothing is trained again, except where it is asked for.
+    # Nothing is trained or timed again, except where it is asked for.
     def refuse(*_):
         raise ValueError("trained")
 
-    for name in ("train", "single_tasks", "time_steps"):
-        monkeypatch.setattr(runs, name, refuse)
+    monkeypatch.setattr(loop.Advance, "__call__", refuse)
     script.main([*words, "--quiet", "--resume"])
     again = json.loads((folder / "compare_rules.json").read_text())
-    assert again["records"] == found["records"]
+    assert again["records"] == numbers["records"]
     with pytest.raises(ValueError, match="trained"):
         script.main([*words, "--quiet"])
     with pytest.raises(SystemExit):
         script.main([*words, "--quiet", "--resume", "--noise"])
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_rule_that_is_added_is_timed_beside_equal_weighting(
+    script, tmp_path, monkeypatch
+):
+    from compare_rules import timing
+
+    turns = []
+    monkeypatch.setattr(
+        timing, "take_turns", lambda p, states, rules, c: turns.append(rules) or {}
+    )
+    path = tmp_path / "times.json"
+    path.write_text(json.dumps({"equal": {"time ratio": 1.0}}), encoding="utf-8")
+    with pytest.raises(KeyError, match="mgda"):  # nothing was measured
+        timing.step_times(None, {"equal": None, "mgda": None}, None, path)
+    assert turns == [["mgda"]]
