@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from lab.start import needs
 
@@ -100,9 +100,9 @@ def main(args: Sequence[str] | None = None) -> None:
     )
 
 
-def run(config: Config) -> None:
+def run(said: Config) -> None:
     """Every method."""
-    config = resolve(config)
+    config: Any = resolve(said)
     problem = read(config.source, config.data_dir, config.psi, config.train_size)
     if config.smoke:
         problem = few_to_test(problem)

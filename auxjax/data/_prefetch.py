@@ -58,7 +58,8 @@ class Prefetched(Iterator[Any]):
     ):
         self._shelf = _Shelf(depth)
         # Contexts of JAX's belong to a thread: the new one gets this one's.
-        settings = jax.config.jax_enable_x64, jax.config.jax_default_device
+        config: Any = jax.config
+        settings = config.jax_enable_x64, config.jax_default_device
         thread = threading.Thread(
             target=_fill, args=(self._shelf, batches, sharding, settings), daemon=True
         )

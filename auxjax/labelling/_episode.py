@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 from auxjax._numbers import integer
 from auxjax.labelling._losses import check_formula
@@ -47,7 +48,7 @@ class EpisodeConfig:
         return 1.0 if self.entropy_coef is None else self.entropy_coef
 
 
-def episode_of(config: EpisodeConfig) -> dict[str, object]:
+def episode_of(config: EpisodeConfig) -> dict[str, Any]:
     """The fields that a run's configuration and its environment have in common."""
     names = [field.name for field in dataclasses.fields(EpisodeConfig)]
     return {name: getattr(config, name) for name in names}

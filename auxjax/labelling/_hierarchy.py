@@ -193,6 +193,13 @@ def check_labels(hierarchy: Hierarchy, labels: ArrayLike) -> np.ndarray:
 
     Raises:
       ValueError: they are no integers, out of range, or leave a class empty.
+
+    Example:
+      >>> import numpy as np
+      >>> check_labels(Hierarchy(3, 2), np.array([0, 2, 0]))
+      Traceback (most recent call last):
+      ...
+      ValueError: `labels` should hold every class of 0 … 2. Found no sample of [1].
     """
     values = np.asarray(labels)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer):

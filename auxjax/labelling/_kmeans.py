@@ -84,6 +84,12 @@ def nearest_centre(
 
     Returns:
       Auxiliary labels, int32.
+
+    Example:
+      >>> centres = jnp.array([[0.0], [9.0], [5.0], [7.0]])  # two of either class
+      >>> points, labels = jnp.array([[1.0], [8.0], [5.5]]), jnp.array([0, 0, 1])
+      >>> nearest_centre(points, labels, centres, Hierarchy(2, 2)).tolist()
+      [0, 1, 2]
     """
     distance = hierarchy.block(_square_distances(points, centres), labels)
     return hierarchy.inside(jnp.argmin(distance, axis=-1), labels)

@@ -55,6 +55,13 @@ def human_labeller() -> Labeller:
 
     Raises:
       ValueError: from `init` and `label`, where there are none.
+
+    Example:
+      >>> data = LabelData(jnp.zeros((2, 3)), jnp.array([0, 1]), jnp.array([1, 2]))
+      >>> labeller = human_labeller()
+      >>> state = labeller.init(jax.random.key(0), data)
+      >>> labeller.label(state, *data, False).targets.tolist()
+      [1, 2]
     """
 
     def init(key, data):
@@ -76,6 +83,14 @@ def random_labeller(hierarchy: Hierarchy) -> Labeller:
     It is a hash of the image's bits with random multipliers: integers only, so the
     same image has the same label in every batch, on every device and after a restart,
     and images that were never seen have one too.
+
+    Example:
+      >>> data = LabelData(jnp.eye(4), jnp.array([0, 0, 1, 1]))
+      >>> labeller = random_labeller(Hierarchy(2, 3))
+      >>> state = labeller.init(jax.random.key(0), data)
+      >>> targets = labeller.label(state, *data, False).targets
+      >>> (targets // 3).tolist()  # each in its class's block of three
+      [0, 0, 1, 1]
     """
 
     def init(key, data):
@@ -108,6 +123,15 @@ def kmeans_labeller(
 
     Returns:
       The labeller; its state are the centres `[K, D]`.
+
+    Example:
+      >>> images = jnp.array([[0.0], [0.1], [0.9], [1.0]])
+      >>> data = LabelData(images, jnp.zeros(4, int))
+      >>> labeller = kmeans_labeller(Hierarchy(1, 2))
+      >>> state = labeller.init(jax.random.key(0), data)
+      >>> a, b, c, d = labeller.label(state, *data, False).targets.tolist()
+      >>> a == b, b == c, c == d
+      (True, False, True)
     """
 
     def points(images):

@@ -53,6 +53,19 @@ def make_maxl(
     Raises:
       ValueError: from `init`, where the network's outputs are others.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from auxjax.labelling import Hierarchy, LabelData, many_headed
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((3,), features=4), linear_head(6))
+      >>> config = LabellingConfig(method="maxl", batch_size=2)
+      >>> labeller = make_maxl(config, Hierarchy(2, 3), net)
+      >>> data = LabelData(jnp.ones((2, 3)), jnp.array([0, 1]))
+      >>> state = labeller.init(jax.random.key(0), data)
+      >>> soft = labeller.label(state, *data, False).targets
+      >>> (soft > 0).astype(int).tolist()
+      [[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]]
+
     References:
       Liu et al., *Self-Supervised Generalisation with Meta Auxiliary Learning*, arXiv
       1901.08933, Algorithm 1; Goldfeder et al., section 4, "Weight Selection".
@@ -139,6 +152,20 @@ def maxl_gradient(
 
     Returns:
       The gradient, M, and −c H(p̄) as the penalty.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax
+      >>> from auxjax.labelling import many_headed
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((3,), features=4), linear_head(2), linear_head(4))
+      >>> task = MainTask(net, optax.sgd(0.1))
+      >>> images, labels = jnp.eye(3), jnp.array([0, 1, 1])
+      >>> main = task.init(jax.random.key(0), images)
+      >>> def generate(phi):  # one row of scores for all images
+      ...     return Made(jnp.tile(jax.nn.softmax(phi), (3, 1))), None
+      >>> slope = maxl_gradient(task, main, generate, jnp.zeros(4), images, labels)
+      >>> slope.gradient.shape, round(float(slope.penalty), 3)  # −0.2 log 4
+      ((4,), -0.277)
 
     References:
       Liu et al., *Self-Supervised Generalisation with Meta Auxiliary Learning*, arXiv

@@ -250,4 +250,9 @@ def _main_epoch(
     main, (metrics, counts) = jax.lax.scan(step, main, order)
     means = jax.tree.map(jnp.mean, metrics)
     given, drawn = (label_use(x, hierarchy) for x in jnp.sum(counts, axis=0))
-    return main, MethodMetrics(*means, given, drawn, reward=jnp.zeros_like(given))
+    return main, MethodMetrics(
+        **means._asdict(),
+        label_use=given,
+        drawn_label_use=drawn,
+        reward=jnp.zeros_like(given),
+    )

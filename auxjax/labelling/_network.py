@@ -145,6 +145,17 @@ def agent(network: NetworkLike, hierarchy: Hierarchy) -> ActorCritic:
 
     Returns:
       The policy and the value, for PPO.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((6,), features=8), linear_head(4), linear_head(1))
+      >>> policy = agent(net, Hierarchy(classes=2, psi=2))
+      >>> observation = jnp.zeros((3, 6)), jnp.array([0, 1, 1])
+      >>> params, state = policy.init(jax.random.key(0), observation)
+      >>> ((scores,), value), _ = policy.apply(params, state, observation, False)
+      >>> scores.shape, value.shape  # of the two labels of each image's block
+      ((3, 2), (3,))
     """
 
     def init(key, observation):

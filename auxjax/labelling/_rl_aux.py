@@ -53,6 +53,19 @@ def make_rl_aux(
       ValueError: from `init`, where the network's outputs are others; from `learn`,
         where the data are fewer than `eval_size`.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from auxjax.labelling import Hierarchy, LabelData, many_headed
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((3,), features=4), linear_head(6), linear_head(1))
+      >>> config = LabellingConfig(method="rl", batch_size=64, eval_size=64)
+      >>> labeller = make_rl_aux(config, Hierarchy(2, 3), net)
+      >>> data = LabelData(jnp.ones((64, 3)), jnp.arange(64) % 2)
+      >>> state = labeller.init(jax.random.key(0), data)
+      >>> targets = labeller.label(state, *data, False).targets
+      >>> (targets // 3 == data.labels).all().item()
+      True
+
     References:
       Goldfeder et al., *Generating Auxiliary Tasks with Reinforcement Learning*,
       section 4, appendices A.2 and B.
@@ -132,6 +145,16 @@ def environment(
 
     Returns:
       The environment.
+
+    Example:
+      >>> import optax
+      >>> from auxjax.labelling import Hierarchy, many_headed
+      >>> from auxjax.models import encoder, linear_head
+      >>> net = many_headed(encoder((3,), features=4), linear_head(2), linear_head(6))
+      >>> config = LabellingConfig(method="wa-rl", weight_formula="code")
+      >>> env = environment(config, Hierarchy(2, 3), MainTask(net, optax.sgd(0.1)))
+      >>> env.weighted, env.weight_formula, env.restore
+      (True, 'code', 'epoch')
     """
     return LabellingEnv(
         task,

@@ -71,8 +71,9 @@ def _max_pool(images, window, strides):
 
 @_max_pool.defjvp
 def _max_pool_jvp(window, strides, primals, tangents):
-    largest, which = _largest(*primals, window, strides)
-    tangent, *others = shifted_views(*tangents, window, strides)
+    (images,), (slopes,) = primals, tangents
+    largest, which = _largest(images, window, strides)
+    tangent, *others = shifted_views(slopes, window, strides)
     for number, view in enumerate(others, 1):
         tangent = jnp.where(which == number, view, tangent)
     return largest, tangent

@@ -81,6 +81,16 @@ def make_agent(
 
     Raises:
       ValueError: an unknown environment, or a task that it cannot have.
+
+    Example:
+      >>> import jax
+      >>> from auxjax.rl import A2CConfig, make_agent, scan_updates
+      >>> agent = make_agent(A2CConfig(env="Probe-Action", num_envs=4, rollout_length=2,
+      ...                              features=8, hidden=8, method="single"))
+      >>> some = jax.jit(lambda state: scan_updates(agent, state, 3))
+      >>> state, metrics = some(agent.init(jax.random.key(0)))
+      >>> int(state.updates), metrics.losses.shape  # updates, tasks
+      (3, (3, 1))
     """
     env = make(config.env, config.num_envs) if env is None else env
     nets = make_networks(config, env)
@@ -124,7 +134,7 @@ def make_agent(
             return losses(params, played, loss_key)
 
         past, extra = method.hand_over(state.past, batch, state.params, losses_of)
-        jac = task_jacobian(losses, state.params, batch, loss_key)
+        jac: Any = task_jacobian(losses, state.params, batch, loss_key)
         step, opt_state = tx.update(jac, state.opt_state, state.params, **extra)
         params = optax.apply_updates(state.params, step)
         t = batch.timestep

@@ -127,7 +127,7 @@ def _olaux_ablation(config: A2CConfig) -> A2CMethod:
         )
 
         def rows():  # as the rule sees them; called when the weights move, and not else
-            tx = _balance(config)
+            tx: Any = _balance(config)
             jac = task_jacobian(losses, params, _side_by_side(past))
             return tx.update(jac, tx.init(None), None)[0]
 

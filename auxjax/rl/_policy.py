@@ -29,7 +29,14 @@ class Policy(NamedTuple):
 
 
 def make_policy(space: Discrete | Box) -> Policy:
-    """The distribution for an action space."""
+    """The distribution for an action space.
+
+    Example:
+      >>> policy = make_policy(Discrete(2))
+      >>> logits = jnp.zeros((3, 2))
+      >>> jnp.exp(policy.log_prob(logits, jnp.array([0, 1, 1]))).tolist()
+      [0.5, 0.5, 0.5]
+    """
     return _gaussian(space) if isinstance(space, Box) else _CATEGORICAL
 
 

@@ -76,6 +76,15 @@ def make_ppo(
 
     Raises:
       ValueError: a minibatch is larger than a rollout.
+
+    Example:
+      >>> import jax
+      >>> from auxjax.envs import make
+      >>> config = PPOConfig(rollout_length=4, epochs=2, minibatch_size=8)
+      >>> agent = make_ppo(config, make("Probe-Action", 4))
+      >>> state, report = jax.jit(agent.update)(agent.init(jax.random.key(0)))
+      >>> int(state.updates), int(report.episodes)
+      (1, 16)
     """
     net = actor_critic(env) if network is None else network
     size = config.rollout_length * env.num_envs

@@ -58,6 +58,20 @@ def make_ppo_update(
     Raises:
       ValueError: from the update, where the batch is smaller than a minibatch.
 
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from auxjax.envs import make
+      >>> from auxjax.rl import actor_critic
+      >>> config = PPOConfig(epochs=1, minibatch_size=2)
+      >>> network, seen = actor_critic(make("Probe-Action", 4)), jnp.zeros((4, 1))
+      >>> learner = init_learner(config, network, seen, jax.random.key(0))
+      >>> some = jnp.ones(4)
+      >>> batch = PPOBatch(seen, jnp.array([0, 1, 0, 1]), -some, some, some, some > 0)
+      >>> update = make_ppo_update(config, network)
+      >>> learner, metrics = update(learner, batch, jax.random.key(1))
+      >>> round(float(metrics.entropy), 1)  # of two actions, log 2
+      0.7
+
     References:
       Schulman et al., *Proximal Policy Optimization Algorithms*, arXiv 1707.06347,
       Algorithm 1.

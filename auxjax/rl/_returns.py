@@ -39,6 +39,14 @@ def advantages(
     Returns:
       The advantages; `advantages + v_tm1` are the value targets.
 
+    Example:
+      >>> no = jnp.zeros((2, 1), bool)
+      >>> v, next_v = jnp.zeros((2, 1)), jnp.array([[0.0], [4.0]])
+      >>> a = advantages(jnp.ones((2, 1)), v, next_v, no, no,
+      ...                discount=0.5, gae_lambda=1.0)
+      >>> a[:, 0].tolist()  # 1 + ½ · 3, 1 + ½ · 4
+      [2.5, 3.0]
+
     References:
       Schulman et al., *High-Dimensional Continuous Control Using Generalized Advantage
       Estimation*, arXiv 1506.02438, Eq. 16.

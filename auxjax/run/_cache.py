@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -20,9 +21,14 @@ def use_compilation_cache(path: str | Path | None = None) -> Path | None:
     Returns:
       The folder, or None if it cannot be made or written, or if there is no home
       directory to make it in: then nothing is cached.
+
+    Example:
+      >>> use_compilation_cache() is None  # here there is a folder for it
+      False
     """
-    if jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir:
+        return Path(config.jax_compilation_cache_dir)
     root = os.environ.get("AUXJAX_CACHE", "~/.cache/auxjax")
     try:
         folder = Path(path or Path(root) / "xla").expanduser()

@@ -97,6 +97,15 @@ def restore(folder: str | Path, like: PyTree) -> tuple[int, PyTree] | None:
     Raises:
       RunError: the checkpoint is of another structure, with the first leaf that
         differs; or a file of it is damaged or cannot be read, with its name.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     print(restore(folder, {"w": np.zeros(2)}))
+      ...     _ = save(folder, 100, {"w": np.ones(2)})
+      ...     print(restore(folder, {"w": np.zeros(2)}))
+      None
+      (100, {'w': array([1., 1.])})
     """
     path = last_checkpoint(folder)
     if path is None:
@@ -119,7 +128,16 @@ def read_note(folder: str | Path) -> dict[str, Any]:
 
 
 def last_checkpoint(folder: str | Path) -> Path | None:
-    """The folder of the last finished checkpoint, or None where none is."""
+    """The folder of the last finished checkpoint, or None where none is.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     _ = save(folder, 5, {"w": np.ones(2)})
+      ...     _ = save(folder, 10, {"w": np.ones(2)})
+      ...     last_checkpoint(folder).name
+      '10'
+    """
     saved = steps(folder)
     return Path(folder).absolute() / str(saved[-1]) if saved else None
 

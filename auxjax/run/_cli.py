@@ -60,7 +60,7 @@ def parse(
         import tyro
 
     kind = config if isinstance(config, type) else type(config)
-    default = {} if isinstance(config, type) else {"default": config}
+    default: dict[str, Any] = {} if isinstance(config, type) else {"default": config}
     chosen = tyro.cli(kind, **default, description=description, args=args)
     if not smoke or not chosen.smoke:
         return chosen

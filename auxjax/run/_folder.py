@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -136,11 +135,19 @@ def new_folder(path: str | Path) -> Path:
     first = _at_home(path)
     with writing(first):
         first.parent.mkdir(parents=True, exist_ok=True)
-    for number in itertools.count(1):
-        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
-        with writing(folder), contextlib.suppress(FileExistsError):
-            folder.mkdir()
-            return folder
+    folder, number = first, 1
+    while not _is_made(folder):
+        number += 1
+        folder = first.with_name(f"{first.name}-{number}")
+    return folder
+
+
+def _is_made(folder: Path) -> bool:
+    """Makes the folder; False where one is there."""
+    with writing(folder), contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        return True
+    return False
 
 
 def _at_home(path: str | Path) -> Path:

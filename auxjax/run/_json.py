@@ -89,6 +89,18 @@ def write_json(path: str | Path, value: Any) -> None:
 
     Raises:
       RunError: the file cannot be written; the message has the system's reason.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     write_json(f"{folder}/found.json", {"weights": np.array([1.0, np.nan])})
+      ...     print(Path(folder, "found.json").read_text())
+      {
+        "weights": [
+          1.0,
+          "NaN"
+        ]
+      }
     """
     path = Path(path)
     text = json.dumps(to_json(value), indent=2, sort_keys=True, allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import platform
@@ -10,14 +11,12 @@ from typing import Any
 
 from auxjax.run._errors import RunError
 
-try:
+fcntl: Any = None
+msvcrt: Any = None
+with contextlib.suppress(ImportError):  # there is none on Windows
     import fcntl
-except ImportError:  # Windows
-    fcntl = None
-try:
+with contextlib.suppress(ImportError):  # there is none elsewhere
     import msvcrt
-except ImportError:  # everywhere else
-    msvcrt = None
 
 LOCK = ".lock"
 """The file that stands for the lock where a folder itself cannot be locked."""

@@ -74,6 +74,25 @@ def run_chunks(
       SystemExit: with code 130 after Ctrl-C or SIGTERM, in the last chunk too: a script
         may have other runs to make. The chunk was finished and saved; a second Ctrl-C
         stops at once, at the checkpoint before.
+
+    Example:
+      >>> import dataclasses, tempfile
+      >>> import jax.numpy as jnp
+      >>> from auxjax.run import open_run
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Config:
+      ...     seed: int = 0
+      >>> def advance(state):  # ten steps; in earnest a jitted scan
+      ...     return state + 10, {"loss": 1 / (state + 10)}
+      >>> def report(metrics, chunk):
+      ...     row = {"step": 10 * (chunk + 1), "loss": metrics["loss"]}
+      ...     return [row], f"loss={row['loss']:.2f}"
+      >>> with tempfile.TemporaryDirectory() as out:
+      ...     folder = open_run(f"{out}/run", Config())
+      ...     end = run_chunks(state=jnp.zeros(()), advance=advance, num_chunks=3,
+      ...                      folder=folder, step_of=int, report=report, quiet=True)
+      ...     print(float(end), len(folder.metrics.read_text().splitlines()))
+      30.0 3
     """
     num_chunks = integer("num_chunks", num_chunks, 1)
     checkpoint_every = integer("checkpoint_every", checkpoint_every, 1)

@@ -143,7 +143,7 @@ def _is_before(step: int, line: bytes) -> bool:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file; a last line that was cut short is left out.
+    r"""The rows of a JSONL file; a last line that was cut short is left out.
 
     Args:
       path: the file.
@@ -153,6 +153,14 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
       RunError: there is no such file, or a line in its midst is no JSON object.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "metrics.jsonl")
+      ...     _ = path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "lo')
+      ...     read_metrics(path)
+      [{'step': 1, 'loss': 0.5}]
     """
     path = Path(path)
     try:

@@ -46,6 +46,15 @@ def plot_learning_curves(
       ValueError: there is no curve, or an `x` and a `y` differ in length.
       RunError: the file cannot be written.
       ModuleNotFoundError: matplotlib is absent.
+
+    Example:
+      >>> import tempfile
+      >>> frames, returns = [100, 200, 300], np.ones((2, 3))  # two seeds
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "curves.png")
+      ...     plot_learning_curves({"olaux": (frames, returns)}, path)
+      ...     path.exists()
+      True
     """
     plot_grid(
         {title: curves}, path, columns=1, xlabel=xlabel, ylabel=ylabel, styles=styles
@@ -79,6 +88,14 @@ def plot_weights(
       ValueError: the number of names is not `T`.
       RunError: the file cannot be written.
       ModuleNotFoundError: matplotlib is absent.
+
+    Example:
+      >>> import tempfile
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "weights.png")
+      ...     plot_weights([1, 2, 3], np.ones((3, 2)), ["main", "flow"], path)
+      ...     path.exists()
+      True
     """
     weights = np.asarray(weights)
     if weights.ndim not in (2, 3) or weights.shape[-1] != len(names):
@@ -117,6 +134,15 @@ def plot_grid(
       ValueError: there is no curve, or an `x` and a `y` differ in length.
       RunError: the file cannot be written.
       ModuleNotFoundError: matplotlib is absent.
+
+    Example:
+      >>> import tempfile
+      >>> frames, returns = [100, 200, 300], np.ones((2, 3))  # two seeds
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = Path(folder, "curves.png")
+      ...     plot_grid({"Breakout": {"olaux": (frames, returns)}}, path)
+      ...     path.exists()
+      True
     """
     labels = list(
         dict.fromkeys(label for curves in panels.values() for label in curves)

@@ -95,6 +95,16 @@ def print_table(
       title: a line above the table.
       missing: what to say where a value is None or NaN.
       console: a `rich.console.Console` to print on instead.
+
+    Example:
+      >>> rows = [{"rule": "olaux", "frames": 1000}, {"rule": "gcs", "frames": None}]
+      >>> print_table(rows)
+      ┏━━━━━━━┳━━━━━━━━━━━━━┓
+      ┃ rule  ┃      frames ┃
+      ┡━━━━━━━╇━━━━━━━━━━━━━┩
+      │ olaux │       1,000 │
+      │ gcs   │ not reached │
+      └───────┴─────────────┘
     """
     with extra("run", "`print_table`"):
         from rich.console import Console

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 import unicodedata
+from typing import Any
 
 _SPELLED = {
     **{"±": "+/-", "−": "-", "–": "-", "—": "-", "×": "x", "·": ".", "…": "..."},
@@ -20,7 +21,8 @@ def plain_text() -> None:
     A report that is done should not end in a `UnicodeEncodeError` because of its ±. It
     is called by all that prints here, again where a stream was replaced meanwhile.
     """
-    for stream in (sys.stdout, sys.stderr):
+    streams: list[Any] = [sys.stdout, sys.stderr]
+    for stream in streams:
         encoding = (getattr(stream, "encoding", None) or "utf-8").replace("_", "-")
         if encoding.lower().startswith("utf") or not hasattr(stream, "reconfigure"):
             continue

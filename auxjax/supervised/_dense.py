@@ -40,7 +40,7 @@ def segmentation_loss(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense import segmentation_loss
+      >>> from auxjax.supervised import segmentation_loss
       >>> logits = jnp.array([[0.0, 0.0], [jnp.nan, 9.0]])
       >>> segmentation_loss(logits, jnp.array([1, -1]))  # log 2
       Array(0.6931472, dtype=float32)
@@ -80,7 +80,7 @@ def masked_l1(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense import masked_l1
+      >>> from auxjax.supervised import masked_l1
       >>> masked_l1(jnp.array([[3.0], [7.0]]), jnp.array([[1.0], [0.0]]))
       Array(2., dtype=float32)
 
@@ -121,7 +121,7 @@ def normal_cosine(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense import normal_cosine
+      >>> from auxjax.supervised import normal_cosine
       >>> normal_cosine(jnp.array([[0.0, 2.0, 0.0]]), jnp.array([[0.0, 0.0, 1.0]]))
       Array(1., dtype=float32)
 

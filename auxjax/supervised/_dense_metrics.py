@@ -30,7 +30,7 @@ class SegmentationSums(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense_metrics import SegmentationSums
+      >>> from auxjax.supervised import SegmentationSums
       >>> sums = SegmentationSums.zeros(3)
       >>> scores = jnp.eye(3)[jnp.array([0, 1, 1, 0])]  # class 2: neither true nor said
       >>> sums = sums.add(scores, jnp.array([0, 1, 0, -1]))
@@ -110,7 +110,7 @@ class DepthSums(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense_metrics import DepthSums
+      >>> from auxjax.supervised import DepthSums
       >>> truth = jnp.array([[2.0], [4.0], [0.0]])
       >>> sums = DepthSums.zeros().add(jnp.array([[3.0], [4.0], [9.0]]), truth)
       >>> {name: float(x) for name, x in sums.metrics().items()}
@@ -162,7 +162,7 @@ class NormalSums(NamedTuple):
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from auxjax.supervised._dense_metrics import NormalSums
+      >>> from auxjax.supervised import NormalSums
       >>> truth = jnp.array([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
       >>> sums = NormalSums.zeros().add(jnp.eye(3)[1:], truth)  # 90° and 0°
       >>> {name: round(float(x)) for name, x in sums.metrics().items()}

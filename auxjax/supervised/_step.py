@@ -51,6 +51,12 @@ def init_state(
 
     Returns:
       The state.
+
+    Example:
+      >>> import jax
+      >>> state = init_state(jnp.zeros(3), optax.sgd(0.1), jax.random.key(0))
+      >>> int(state.step), state.params.tolist()
+      (0, [0.0, 0.0, 0.0])
     """
     step = jnp.zeros((), jnp.int32)
     return TrainState(params, tx.init(params), model_state, step, key)

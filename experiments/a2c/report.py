@@ -116,11 +116,12 @@ def table(config: Any, curves: dict[str, Curves], smooth: dict) -> list[dict[str
         score = half_as_good(float(max(known)))
     rows = []
     for label, c in curves.items():
-        row = {"method": label, "final return": "no episode ended"}
+        row: dict[str, Any] = {"method": label, "final return": "no episode ended"}
         if np.isfinite(finals[label]).any():
             row["final return"] = mean_std(finals[label])
         if score is not None:
-            reached = frames_to_reach(*smooth[label], score)
+            frames, returns = smooth[label]
+            reached = frames_to_reach(frames, returns, score)
             row[f"frames to return {score:g}"] = reached and short_number(reached)
         row["frames/s"] = "-" if np.isnan(c.speed) else short_number(c.speed)
         rows.append(row)

@@ -48,10 +48,10 @@ class Variant(NamedTuple):
 def variants(config: Any) -> dict[str, A2CConfig]:
     """What the library is told of each run, by label."""
     names = [field.name for field in dataclasses.fields(A2CConfig)]
-    shared = {name: getattr(config, name) for name in names}
-    told = {m: A2CConfig(**shared | {"method": m}) for m in config.method}
+    shared: dict[str, Any] = {name: getattr(config, name) for name in names}
+    told = {m: A2CConfig(**dict(shared, method=m)) for m in config.method}
     if config.single_tasks:
-        of_all = A2CConfig(**shared | {"method": "log_loss"})
+        of_all = A2CConfig(**dict(shared, method="log_loss"))
         for task in of_all.aux or ():
             told[f"only {task}"] = dataclasses.replace(of_all, aux=(task,))
     return told

@@ -104,7 +104,8 @@ def read(
     names, (train, test) = _read(source, data_dir)
     if train_size is not None:
         kept = np.random.default_rng(0).permutation(len(train.labels))[:train_size]
-        train = data.Images(*(None if x is None else x[kept] for x in train))
+        coarse = None if train.coarse is None else train.coarse[kept]
+        train = data.Images(train.images[kept], train.labels[kept], coarse)
     main, main_test = train.labels, test.labels
     if train.coarse is not None and test.coarse is not None:
         main, main_test = train.coarse, test.coarse

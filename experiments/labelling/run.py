@@ -125,7 +125,7 @@ class Advance:
             mean["lowest_label_use"] = jnp.min(metrics.label_use)
             mean["lowest_drawn_label_use"] = jnp.min(metrics.drawn_label_use)
             size = min(EVALUATED, len(labels))
-            logits = in_batches(lambda x: method.predict(state, x), images, size)
+            logits: Any = in_batches(lambda x: method.predict(state, x), images, size)
             test_scores = scores(logits, labels)
             if told.method not in ("single", "human"):
                 given = in_batches(lambda part: method.labels(state, *part), test, size)

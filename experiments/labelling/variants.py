@@ -80,7 +80,7 @@ def variants(config: Any) -> list[Variant]:
 def setting(config: Any, variant: Variant) -> LabellingConfig:
     """What the library is told, which checks it: its own fields of the command line."""
     names = [field.name for field in dataclasses.fields(LabellingConfig)]
-    shared = {name: getattr(config, name) for name in names}
+    shared: dict[str, Any] = {name: getattr(config, name) for name in names}
     return LabellingConfig(**shared | variant._asdict())
 
 
