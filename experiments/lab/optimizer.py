@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +27,13 @@ class Batches(NamedTuple):
     now_key: jax.Array
 
 
+class Keyed(NamedTuple):
+    """What a seed's rule draws by, and the rule's own state."""
+
+    key: jax.Array | None
+    inner: Any
+
+
 def arrange(
     problem: Problem, rule: Rule | None, config: Training, key: jax.Array | None = None
 ) -> tuple[Problem, Any]:
@@ -34,7 +43,8 @@ def arrange(
       problem: what there is to learn.
       rule: how; None: by the sum of what losses there are.
       config: of the script.
-      key: of what the rule draws, which lies in its state; None: the rule's default.
+      key: of what the rule draws; it lies in the state, so that seeds which train
+        together have one each. None: the rule's default.
 
     Raises:
       RunError: the rule weighs samples, and the problem has no losses by sample.
@@ -49,7 +59,7 @@ def arrange(
             "`method` should not name a rule that weighs samples (slgrad): this "
             "experiment's losses are not there one by one. Found one."
         )
-    setting = Setting(
+    given = Setting(
         num_tasks=len(problem.tasks),
         optimizer=optimizer,
         steps=steps,
@@ -58,11 +68,25 @@ def arrange(
         classification=problem.classification,
         primary=problem.primary,
         travel=problem.travel,
-        key=key,
     )
+    tx = keyed(lambda key: rule(dataclasses.replace(given, key=key)), key)
     if {"sample_losses", "next_losses"} & set(rule.takes):
-        return with_batches(problem, rule(setting), config.batch_size)
-    return problem, rule(setting)
+        return with_batches(problem, tx, config.batch_size)
+    return problem, tx
+
+
+def keyed(make: Callable[[Any], Any], key: jax.Array | None) -> Any:
+    """An optimizer that is made by a key, which its state begins with and keeps."""
+
+    def init_fn(params):
+        return Keyed(key, make(key).init(params))
+
+    def update_fn(updates, state, params=None, **extra_args):
+        tx = make(state.key)
+        updates, inner = tx.update(updates, state.inner, params, **extra_args)
+        return updates, Keyed(state.key, inner)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, Any]:
