@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from auxjax.run import plain_errors
+from auxjax.run import parse, plain_errors
 from tests._scripts import load_script
 from tests.stacks import project, requirements
 
@@ -172,16 +173,39 @@ def test_results_are_written_before_they_are_printed(report, tmp_path, monkeypat
     assert "results" in json.loads((tmp_path / "x.json").read_text("utf-8"))
 
 
-def test_no_script_prints_its_results_by_itself():
-    """`lab.report` does, when all is written; who else prints says why on stderr."""
-    for path in EXPERIMENTS.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-                continue
-            if node.func.id in ("print", "print_table"):
-                to_stderr = any(word.arg == "file" for word in node.keywords)
-                by_itself = path.relative_to(EXPERIMENTS) != Path("lab/report.py")
-                assert to_stderr or not by_itself, f"{path}:{node.lineno}"
+WRITING = ("write_json", "write_text", "plot_learning_curves", "_plot_weights")
+TELLING = ("print", "print_table", "tell")
+BY_THEMSELVES = ("a2c/report.py", "summarise_a2c.py")
+"""Who does not leave it to `lab.report`: curves of many runs, no table of one."""
+
+
+def calls_of(tree):
+    """Line and name of every call of a plain function that is not one for stderr."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if not any(word.arg == "file" for word in node.keywords):
+                yield node.lineno, node.func.id
+
+
+@pytest.mark.parametrize(
+    "path",
+    EXPERIMENTS.rglob("*.py"),
+    ids=lambda path: str(path.relative_to(EXPERIMENTS)),
+)
+def test_no_script_prints_its_results_by_itself(path):
+    """`lab.report` does, when all is written; all else that is said is for stderr."""
+    name = path.relative_to(EXPERIMENTS).as_posix()
+    tree = ast.parse(path.read_text("utf-8"))
+    if name == "lab/report.py":
+        return
+    if name not in BY_THEMSELVES:
+        assert not [line for line, called in calls_of(tree) if called in TELLING]
+        return
+    for function in tree.body:
+        told = [line for line, called in calls_of(function) if called in TELLING]
+        wrote = [line for line, called in calls_of(function) if called in WRITING]
+        if told and isinstance(function, ast.FunctionDef):
+            assert max(wrote) < min(told), function.name
 
 
 def test_a_terminal_without_letters_gets_a_table(report, tmp_path):
@@ -240,6 +264,75 @@ def test_what_smoke_would_override_is_refused(
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_a_small_run_leaves_a_clean_clone_clean(name, smoke):
+    """It works, and git sees nothing of it: all that it writes is in `runs/`."""
+    done = smoke(name)
+    assert done.code == 0, f"{done.code}\n{done.err}"
+    assert done.status == ""
+    assert "A smoke run: its numbers say nothing." in done.out
+    (folder,) = done.folders
+    assert folder.name.endswith("-smoke")
+    assert done.out.splitlines()[-1] == f"Written to {Path('runs') / folder.name}"
+    ends = {path.suffix for path in folder.iterdir()}
+    page = {".md"} if name != "atari_a2c" else set()  # it is `summarise_a2c`'s
+    assert {".json", ".png"} | page <= ends
+
+
+def test_a_summary_leaves_a_clean_clone_clean(smoke):
+    (folder,) = smoke("atari_a2c").folders
+    game = folder.parents[2] / "Breakout"
+    shutil.copytree(folder, game / "olaux")
+    done = smoke("summarise_a2c", str(game))
+    assert done.code == 0, f"{done.code}\n{done.err}"
+    assert done.status == ""
+    (summary,) = done.folders
+    assert list(summary.glob("*.md"))
+
+
+# One vocabulary.
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_every_script_has_the_common_options(name):
+    config = load_script(name).Config
+    words = ["--out", "x", "--name", "y", "--resume", "--publish", "--quiet"]
+    chosen = parse(config, args=words)
+    assert (chosen.out, chosen.name) == (Path("x"), "y")
+    assert chosen.resume
+    assert chosen.publish
+    assert chosen.quiet
+    assert parse(config, args=["--smoke"], smoke={}).smoke
+    assert not parse(config, args=[]).resume
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_a_small_run_is_not_published(name, capsys):
+    code, said = refused(load_script(name), ["--smoke", "--publish"], capsys)
+    assert code == 2
+    assert "`publish` should not be said with `smoke`" in said
+
+
+METHODS = {
+    **dict.fromkeys(OVERRIDDEN, ("single", "equal", "gcs")),
+    "celeba": ("equal", "gcs"),  # `single` would be 40 networks
+    "noise_task": (
+        "autolambda",
+        "equal",
+    ),  # two ways of Auto-λ, and what it is told from
+    "rl_aux": ("single",),  # what labels, not what weighs
+}
+WITHOUT_METHODS = {"meta_gradients", "toy_quadratics"}
+
+
+@pytest.mark.parametrize("name", sorted(OVERRIDDEN.keys() - WITHOUT_METHODS))
+def test_a_method_has_one_name_everywhere(name):
+    config = load_script(name).Config
+    chosen = parse(config, args=["--method", *METHODS[name], "--seeds", "2"])
+    assert chosen.method == METHODS[name]
+    assert chosen.seeds == 2
+
+
 def test_of_a_smoke_run_nothing_is_said(report, tmp_path, capsys):
     def judge():
         raise AssertionError("judged")
@@ -262,7 +355,7 @@ def test_nothing_is_written_beside_tracked_files(name):
     fields = script.Config.__dataclass_fields__
     assert Path(fields["out"].default).parts[0] == "runs"
     assert "runs/" in (ROOT / ".gitignore").read_text().split()
-    assert ("resume" in fields) == (name not in ("summarise_a2c", "toy_quadratics"))
+    assert ("resume" in fields) == (name != "summarise_a2c")
 
 
 def wanted(out, **more):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -222,27 +223,31 @@ def picture(path):
         return image.size
 
 
-def test_rotated_mnist_runs_and_resumes(rotated, tmp_path, capsys):
-    words = ["--smoke", "--rotations", "0", "90", "--method", "single", "equal", "gcs"]
-    words += ["--out", str(tmp_path), "--quiet"]
-    rotated.main(words)
+def test_rotated_mnist_goes_on_with_more_methods(rotated, smoke, tmp_path, capsys):
+    """Of what is there nothing is trained again; the rest is."""
     folder = tmp_path / "rotated_mnist-smoke"
+    shutil.copytree(*smoke("rotated_mnist").folders, folder)
+    first = json.loads((folder / "rotated_mnist.json").read_text())["results"]
+    assert [(x["rotation"], x["method"]) for x in first] == [
+        (90, "single"),
+        (90, "gcs"),
+    ]
+    kept = (folder / "90-gcs" / "metrics.jsonl").read_text()
+    words = ["--smoke", "--resume", "--out", str(tmp_path), "--quiet"]
+    words += ["--rotations", "0", "90", "--method", "single", "equal", "gcs"]
+    rotated.main(words)
     numbers = json.loads((folder / "rotated_mnist.json").read_text())["results"]
-    assert {(x["rotation"], x["method"]) for x in numbers} == {
-        (d, m) for d in (0, 90) for m in ("single", "equal", "gcs")
-    }
-    assert all(len(x["errors"]) == 2 for x in numbers)
+    errors = {(x["rotation"], x["method"]): x["errors"] for x in numbers}
+    assert set(errors) == {(d, m) for d in (0, 90) for m in ("single", "equal", "gcs")}
+    assert all(len(x) == 2 for x in errors.values())
+    assert [errors[90, x["method"]] for x in first] == [x["errors"] for x in first]
+    assert (folder / "90-gcs" / "metrics.jsonl").read_text() == kept
     folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
     assert folders == ["0-equal", "0-gcs", "90-equal", "90-gcs", "single"]
-    text = (folder / "rotated_mnist.md").read_text()
+    text = (folder / "rotated_mnist.md").read_text("utf-8")
     assert "2.41 ± 0.22" in text  # the paper's, at 90°
     assert "8x8" in text
     assert picture(folder / "rotated_mnist.png")[0] > 800
-    before = (folder / "0-gcs" / "metrics.jsonl").read_text()
-    rotated.main([*words, "--resume"])
-    again = json.loads((folder / "rotated_mnist.json").read_text())["results"]
-    assert [x["errors"] for x in again] == [x["errors"] for x in numbers]
-    assert (folder / "0-gcs" / "metrics.jsonl").read_text() == before
     said = capsys.readouterr().out
     assert "Test error" in said
     assert NOTHING in said
@@ -356,18 +361,21 @@ def test_a_wrong_pair_is_refused(experiments, text):
         Pair.parse(text)
 
 
-def test_class_pairs_runs(pairs, tmp_path):
-    words = ["--smoke", "--near", "3-8", "--far", "0-1"]
-    pairs.main([*words, "--method", "single", "gcs", "--out", str(tmp_path), "--quiet"])
-    folder = tmp_path / "class_pairs-smoke"
+def test_class_pairs_runs(smoke):
+    """The nearest and the farthest pair, by the gated method."""
+    (folder,) = smoke("class_pairs").folders
     numbers = json.loads((folder / "class_pairs.json").read_text())["results"]
-    assert [(x["kind"], tuple(x["pair"]), x["method"]) for x in numbers] == [
-        (kind, pair, method)
-        for kind, pair in (("near", (3, 8)), ("far", (0, 1)))
-        for method in ("single", "gcs")
+    assert [(x["kind"], x["method"]) for x in numbers] == [
+        ("near", "gcs"),
+        ("far", "gcs"),
     ]
+    near, far = numbers
+    assert near["distance"] < far["distance"]
     assert all(np.all(np.abs(x["cosines"]) <= 1) for x in numbers)
     assert picture(folder / "class_pairs.png")[0] > 900
+    page = (folder / "class_pairs.md").read_text("utf-8")
+    assert "**An analogue**" in page
+    assert "## Its mean over the first fifth of training" in page
 
 
 def test_class_pairs_reads_a_folder(pairs, tmp_path, monkeypatch):
@@ -381,8 +389,51 @@ def test_class_pairs_reads_a_folder(pairs, tmp_path, monkeypatch):
     words += ["--near", "4-1", "--far", "0-2", "--method", "equal"]
     monkeypatch.setattr(pairs, "SMOKE", pairs.SMOKE | {"batch_size": 8})
     pairs.main([*words, "--out", str(tmp_path), "--quiet"])
-    text = (tmp_path / "class_pairs-smoke" / "class_pairs.md").read_text()
+    folder = tmp_path / "class_pairs-smoke"
+    text = (folder / "class_pairs.md").read_text("utf-8")
     assert "5 classes of set, 8x8: 40 training and 10 test images" in text
+    assert "**An analogue**" not in text
+    numbers = json.loads((folder / "class_pairs.json").read_text())["results"]
+    named = [(x["kind"], x["pair"], x["method"]) for x in numbers]
+    assert named == [("near", [4, 1], "equal"), ("far", [0, 2], "equal")]
+
+
+def test_verdicts_on_pairs_are_by_hand(experiments):
+    from class_pairs.data import Pair
+    from class_pairs.report import Result, table, verdict
+    from lab.curves import Curves
+
+    def result(distance, accuracies, cosines):
+        curves = Curves(
+            epochs=np.array([1, 2]),
+            test={"accuracy": np.array(accuracies), "cosine": np.array(cosines)},
+            losses=np.zeros((2, 2, 2)),
+            weights=np.zeros((2, 2, 2)),
+            tasks=("main", "auxiliary"),
+            seconds=1.0,
+        )
+        return Result(distance, curves)
+
+    near, far = Pair(3, 8), Pair(0, 1)
+    results = {
+        ("near", near, "single"): result(1.0, [[80, 90], [80, 92]], [[0, 0], [0, 0]]),
+        ("near", near, "equal"): result(
+            1.0, [[70, 91], [70, 95]], [[0.5, 0.3], [0.1, 0.1]]
+        ),
+        ("far", far, "single"): result(9.0, [[80, 90], [80, 90]], [[0, 0], [0, 0]]),
+        ("far", far, "equal"): result(
+            9.0, [[80, 88], [80, 86]], [[0.2, 0.0], [0.2, 0.2]]
+        ),
+    }
+    lines = verdict(results)
+    assert lines[0].endswith("near above far in 1 of 2 seeds.")  # 0.4 > 0.1, 0.1 < 0.2
+    assert "multi task − single-task at the end: 2.00 ± 1.41" in lines[1]
+    assert "multi task − single-task at the end: -3.00 ± 1.41" in lines[2]
+    first, second = table(results)
+    assert (first["pair"], first["distance"]) == ("near 3-8", "1.0")
+    assert first["cosine"] == "0.250 ± 0.212"
+    assert second["multi task"] == "87.00 ± 1.41"
+    assert table(results, early=True)[0]["multi task"] == "70.00 ± 0.00"
 
 
 # Dense prediction.

@@ -46,13 +46,11 @@ def test_every_claim_holds(toy, tmp_path, capsys):
     assert found.count("disagrees with the paper") > 0
 
 
-def test_a_smoke_run_draws_and_judges_nothing(toy, tmp_path, capsys):
+def test_a_smoke_run_draws_and_judges_nothing(smoke):
     """As little as this proves no claim: none is told, none can fail."""
-    toy.main(["--smoke", "--out", str(tmp_path)], olaux=auxjax.fixed([1, 1, 1]))
-    said = capsys.readouterr().out
-    assert "A smoke run: its numbers say nothing." in said
-    assert not any(word in said for word in ("holds", "FAILS", "disagrees"))
-    folder = tmp_path / "toy_quadratics-smoke"
+    done = smoke("toy_quadratics")
+    assert not any(word in done.out for word in ("holds", "FAILS", "disagrees"))
+    (folder,) = done.folders
     assert verdicts(folder) == {}
     for name in FIGURES:
         assert (folder / f"toy_{name}.png").stat().st_size > 10_000
