@@ -32,7 +32,6 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
     at = range(len(split.train.names))
     order = [*at] if primary is None else [primary, *(i for i in at if i != primary)]
     names = tuple(split.train.names[i] for i in order)
-    counted = names if primary is None else names[:1]
     trunk, features = make_trunk(config, split.train.images.shape[1:])
     head = linear_head(1)
 
@@ -59,8 +58,31 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
             for i, name in zip(order, names, strict=True)
         }, state
 
+    place = np.asarray if config.loader == "host" else jnp.asarray
+    parts = {
+        kind: {"images": place(x.images), "attributes": place(x.attributes)}
+        for kind, x in split._asdict().items()
+    }
+    train = parts.pop("train")
+    return Problem(
+        tasks=names,
+        init=init,
+        losses=mean_losses(sample_losses),
+        sample_losses=sample_losses,
+        evaluate=_evaluate(logits, order, names if primary is None else names[:1]),
+        train=train,
+        test=parts,
+        optimizer=functools.partial(optimizer, config),
+        classification=tuple(range(len(names))),
+        first_losses=(math.log(2),) * len(names),
+        travel=config.weight_travel,
+    )
+
+
+def _evaluate(logits: Any, order: list[int], counted: tuple[str, ...]) -> Any:
+    """`evaluate` of the attributes that count; the sets may come one by one."""
+
     def evaluate(params, state, sets):
-        """The sets may come one by one, and in pieces."""
         metrics = {}
         for kind, part in sets.items():
             said = in_batches(
@@ -77,25 +99,7 @@ def make_problem(config: Any, split: Split, primary: int | None = None) -> Probl
             metrics |= each if kind == "test" else {}
         return metrics
 
-    place = np.asarray if config.loader == "host" else jnp.asarray
-    parts = {
-        kind: {"images": place(x.images), "attributes": place(x.attributes)}
-        for kind, x in split._asdict().items()
-    }
-    train = parts.pop("train")
-    return Problem(
-        tasks=names,
-        init=init,
-        losses=mean_losses(sample_losses),
-        sample_losses=sample_losses,
-        evaluate=evaluate,
-        train=train,
-        test=parts,
-        optimizer=functools.partial(optimizer, config),
-        classification=tuple(range(len(names))),
-        first_losses=(math.log(2),) * len(names),
-        travel=config.weight_travel,
-    )
+    return evaluate
 
 
 def _accuracy(logits: jax.Array, answers: jax.Array) -> jax.Array:
