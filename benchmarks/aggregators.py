@@ -114,7 +114,7 @@ def compile_steps(
     params, batch, losses = make_model(model, num_tasks, sizes)
     sgd, found = optax.sgd(1e-3), {}
     for name in rules:
-        tx = optax.chain(AGGREGATORS[name][0](), sgd)
+        tx: Any = optax.chain(AGGREGATORS[name][0](), sgd)
 
         def step(params, state, batch, tx=tx):
             jac = auxjax.task_jacobian(losses, params, batch)

@@ -64,6 +64,7 @@ class Build:
         self._process.communicate()
 
     def _answer(self):
+        assert self._process.stdout is not None  # a pipe
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError("A build ended before its time; see its error above.")

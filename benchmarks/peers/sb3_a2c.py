@@ -89,8 +89,10 @@ class Stopwatch(BaseCallback):
 
 
 def make_env():
-    # gymnax's variant: minimal actions, none repeated. Without `gymnasium.make` there
-    # are no checking wrappers to slow the peer down.
+    """The game in gymnax's variant: minimal actions, none repeated.
+
+    Without `gymnasium.make` there are no checking wrappers to slow the peer down.
+    """
     game = BaseEnv("breakout", use_minimal_action_set=True, sticky_action_prob=0.0)
     return ChannelsFirst(game)
 
@@ -127,6 +129,7 @@ def measure(options, vector: str, threads: int | None) -> dict:
 
 
 def main():
+    """Measures one setting, or with `--sweep` all of them; prints the best as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--num-envs", type=int, default=16)
     parser.add_argument("--n-steps", type=int, default=5)
@@ -138,9 +141,8 @@ def main():
     parser.add_argument("--sweep", action="store_true", help="every setting; best wins")
     options = parser.parse_args()
     settings = [(options.vector, options.threads)]
-    if (
-        options.sweep
-    ):  # torch's own number of threads first: it cannot be asked for later
+    if options.sweep:
+        # Torch's own number of threads first: it cannot be asked for later.
         settings = [(v, t) for t in (None, 1, 2) for v in VECTORS]
     found = []
     for vector, threads in settings:

@@ -102,6 +102,7 @@ def aggregate(aggregator: Callable, rows: np.ndarray) -> list[float] | None:
 
 
 def main(out: Path) -> None:
+    """Writes what every aggregator makes of every Jacobian."""
     cases = {}
     for name, rows in jacobians().items():
         print(name)

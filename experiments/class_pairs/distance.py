@@ -25,7 +25,7 @@ FEATURES = 32
 
 
 def features(
-    images: jax.Array, labels: jax.Array, *, epochs: int = 5, batch_size: int = 128
+    images: np.ndarray, labels: np.ndarray, *, epochs: int = 5, batch_size: int = 128
 ) -> np.ndarray:
     """The last layer before the logits of a network that was trained on all classes.
 
@@ -127,12 +127,12 @@ def choose(config: Any, data: Images) -> dict[str, list[tuple[Pair, float]]]:
     def named(texts):
         wanted = [Pair.parse(text) for text in texts]
         for pair in wanted:
-            if tuple(sorted(pair)) not in between:
+            if (min(pair), max(pair)) not in between:
                 raise RunError(
                     f"the classes of a pair should be two of {labels.min()} to "
                     f"{labels.max()}. Found {pair}."
                 )
-        return [(pair, between[tuple(sorted(pair))]) for pair in wanted]
+        return [(pair, between[min(pair), max(pair)]) for pair in wanted]
 
     return {
         "near": named(config.near) or every[: config.pairs],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,9 +92,7 @@ def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return 100 * jnp.mean(right.astype(jnp.float32))
 
 
-def in_batches(
-    function: Callable[[Any], Any], data: Any, batch_size: int
-) -> Mapping[str, Any] | Any:
+def in_batches(function: Callable[[Any], Any], data: Any, batch_size: int) -> Any:
     """`function` of pieces of the data, so that a whole test set need not fit at once.
 
     Returns:

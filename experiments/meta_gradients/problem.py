@@ -51,7 +51,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     """Images `[1797, 8, 8]`, standardised, and their digits, shuffled."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     # One mean for all pixels: one that is always black would else be 0 and its weights
     # without any gradient, where differentiating Adam twice gives NaN.

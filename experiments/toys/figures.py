@@ -100,7 +100,7 @@ def gcs_random(
             time = convergence_time(run.loss)
             for i in picked:
                 colour = RED if slowed[i] else "black"
-                _trajectory(axis, run.path[i], time[i], colour, 1.2)
+                _trajectory(axis, run.path[i], float(time[i]), colour, 1.2)
             axis.set_xlabel(_outcome(run.loss))
         _times(row[-1], methods, alone)
         label = r"cos(∇main, auxiliary)"
