@@ -333,14 +333,17 @@ def test_neither_class_is_background(pairs, experiments):
     images = rng.integers(0, 256, size=(12, 8, 8, 1), dtype=np.uint8)
     kind = np.repeat(np.arange(3, dtype=np.int32), 4)
 
+    both = Task(images, kind)
+    problem = make_problem(pairs.Config(), both, both)
+    params, state = jax.jit(problem.init)(jax.random.key(0))
+
+    @jax.jit
     def measured(images):
-        both = Task(images, kind)
-        problem = make_problem(pairs.Config(), both, both)
-        params, state = problem.init(jax.random.key(0))
-        batch = problem.train
-        found = problem.losses(params, state, batch, None)[0]
-        each = problem.sample_losses(params, state, batch, None)[0]
-        return found, each, problem.evaluate(params, state, problem.test)["accuracy"]
+        batch = Task(images, jnp.asarray(kind))
+        losses, _ = problem.losses(params, state, batch, None)
+        each, _ = problem.sample_losses(params, state, batch, None)
+        sets = {"test": batch, "probe": batch}
+        return losses, each, problem.evaluate(params, state, sets)["accuracy"]
 
     losses, each, right = measured(images)
     for name, other in (("main", 2), ("auxiliary", 1)):
