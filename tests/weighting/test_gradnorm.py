@@ -166,7 +166,10 @@ def test_bad_input():
         ({"num_tasks": 1}, "`num_tasks` should be at least 2"),
         ({"alpha": np.inf}, "`alpha` should be finite. Found inf."),
         ({"sketch": 0}, "`sketch` should be at least 1. Found 0."),
-        ({"initial_losses": [1.0]}, "`initial_losses` should have shape (2,), one a"),
+        (
+            {"initial_losses": [1.0]},
+            "`initial_losses` should have shape (2,), one per task",
+        ),
         ({"initial_losses": [1.0, 0.0]}, "`initial_losses` should be 2 numbers above"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):

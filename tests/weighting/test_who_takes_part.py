@@ -168,7 +168,11 @@ BAD = (
     (auxjax.famo, {"lower_bound": [0.0]}, "`lower_bound` should have shape (2,), one"),
     (auxjax.famo, {"lower_bound": [0.0, np.inf]}, "`lower_bound` should be finite. Fo"),
     (auxjax.stch, {"mu": 0.0}, "`mu` should be above 0. Found 0.0."),
-    (auxjax.stch, {"preference": [1.0]}, "`preference` should have shape (2,), one a"),
+    (
+        auxjax.stch,
+        {"preference": [1.0]},
+        "`preference` should have shape (2,), one per",
+    ),
     (auxjax.stch, {"preference": [1.0, -1.0]}, "`preference` should be at least 0."),
     (auxjax.stch, {"ideal": [0.0, np.nan]}, "`ideal` should be finite. Found"),
     (auxjax.stch, {"nadir": [1.0, 0.0]}, "`nadir` should be above `ideal`. Found"),
