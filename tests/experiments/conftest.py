@@ -39,7 +39,7 @@ class SmokeRun(NamedTuple):
     out: str
     err: str
     status: str  # what git says of the clone afterwards
-    folders: list[Path]  # new ones in `runs/`
+    folder: Path  # where it says that its results are
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +62,9 @@ def smoke(tmp_path_factory):
                 line = json.dumps([str(kept), name, words or ("--smoke", "--quiet")])
                 print(line, file=running.stdin, flush=True)
                 assert running.stdout.readline() == "done\n"
-            found = json.loads(kept.read_text("utf-8"))
-        folders = [base / "clone" / path for path in found.pop("made")]
-        return SmokeRun(**found, folders=folders)
+        done = json.loads(kept.read_text("utf-8"))
+        where = done["out"].rpartition("Written to ")[2].strip()
+        return SmokeRun(**done, folder=base / "clone" / where)
 
     yield run
     running.stdin.close()

@@ -27,10 +27,10 @@ def load(name):
 
 
 def run(name, words):
-    """Exit code, what was printed, what git says afterwards, the folders made."""
+    """Exit code, what was printed, what git says afterwards."""
     import jax
 
-    out, err, before = io.StringIO(), io.StringIO(), {*Path("runs").glob("*")}
+    out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             load(name).main(words)
@@ -43,9 +43,8 @@ def run(name, words):
     gc.collect()
     words = ["git", "status", "--porcelain"]
     status = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    made = sorted(str(path) for path in {*Path("runs").glob("*")} - before)
     said = {"out": out.getvalue(), "err": err.getvalue()}
-    return {"code": code, **said, "status": status, "made": made}
+    return {"code": code, **said, "status": status}
 
 
 if __name__ == "__main__":

@@ -275,23 +275,20 @@ def test_a_small_run_leaves_a_clean_clone_clean(name, smoke):
     assert done.code == 0, f"{done.code}\n{done.err}"
     assert done.status == ""
     assert "A smoke run: its numbers say nothing." in done.out
-    (folder,) = done.folders
-    assert folder.name.endswith("-smoke")
-    assert done.out.splitlines()[-1] == f"Written to {Path('runs') / folder.name}"
-    ends = {path.suffix for path in folder.iterdir()}
+    assert done.folder.parent.name == "runs"
+    assert done.folder.name.endswith("-smoke")
+    ends = {path.suffix for path in done.folder.iterdir()}
     page = {".md"} if name != "atari_a2c" else set()  # it is `summarise_a2c`'s
     assert {".json", ".png"} | page <= ends
 
 
-def test_a_summary_leaves_a_clean_clone_clean(smoke):
-    (folder,) = smoke("atari_a2c").folders
-    game = folder.parents[2] / "Breakout"
-    shutil.copytree(folder, game / "olaux")
+def test_a_summary_leaves_a_clean_clone_clean(smoke, tmp_path):
+    game = tmp_path / "Breakout"
+    shutil.copytree(smoke("atari_a2c").folder, game / "olaux")
     done = smoke("summarise_a2c", str(game))
     assert done.code == 0, f"{done.code}\n{done.err}"
     assert done.status == ""
-    (summary,) = done.folders
-    assert list(summary.glob("*.md"))
+    assert list(done.folder.glob("*.md"))
 
 
 # One vocabulary.

@@ -226,7 +226,7 @@ def picture(path):
 def test_rotated_mnist_goes_on_with_more_methods(rotated, smoke, tmp_path, capsys):
     """Of what is there nothing is trained again; the rest is."""
     folder = tmp_path / "rotated_mnist-smoke"
-    shutil.copytree(*smoke("rotated_mnist").folders, folder)
+    shutil.copytree(smoke("rotated_mnist").folder, folder)
     first = json.loads((folder / "rotated_mnist.json").read_text())["results"]
     assert [(x["rotation"], x["method"]) for x in first] == [
         (90, "single"),
@@ -366,7 +366,7 @@ def test_a_wrong_pair_is_refused(experiments, text):
 
 def test_class_pairs_runs(smoke):
     """The nearest and the farthest pair, by the gated method."""
-    (folder,) = smoke("class_pairs").folders
+    folder = smoke("class_pairs").folder
     numbers = json.loads((folder / "class_pairs.json").read_text())["results"]
     assert [(x["kind"], x["method"]) for x in numbers] == [
         ("near", "gcs"),

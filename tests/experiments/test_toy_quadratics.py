@@ -50,10 +50,9 @@ def test_a_smoke_run_draws_and_judges_nothing(smoke):
     """As little as this proves no claim: none is told, none can fail."""
     done = smoke("toy_quadratics")
     assert not any(word in done.out for word in ("holds", "FAILS", "disagrees"))
-    (folder,) = done.folders
-    assert verdicts(folder) == {}
+    assert verdicts(done.folder) == {}
     for name in FIGURES:
-        assert (folder / f"toy_{name}.png").stat().st_size > 10_000
+        assert (done.folder / f"toy_{name}.png").stat().st_size > 10_000
 
 
 def test_equal_weights_in_olauxs_place_fail_by_name(toy, tmp_path, monkeypatch):
