@@ -47,13 +47,13 @@ def delta_mtl(
       Liu et al., *Auto-λ*, arXiv 2202.03091, Eq. 8; Maninis, Radosavovic, Kokkinos:
       Attentive Single-Tasking of Multiple Tasks (2019), arXiv 1904.08918.
     """
-    found = np.asarray(metrics, np.float64)
+    measured = np.asarray(metrics, np.float64)
     alone = np.asarray(baselines, np.float64)
     tasks = (len(higher_is_better),)
-    if found.shape[-1:] != tasks or alone.shape[-1:] != tasks:
+    if measured.shape[-1:] != tasks or alone.shape[-1:] != tasks:
         raise ValueError(
             f"`metrics` and `baselines` should have {tasks[0]} tasks, as "
-            f"`higher_is_better`. Found shapes {found.shape} and {alone.shape}."
+            f"`higher_is_better`. Found shapes {measured.shape} and {alone.shape}."
         )
     alone = np.mean(alone.reshape(-1, *tasks), axis=0)
     if not alone.all():
@@ -61,5 +61,5 @@ def delta_mtl(
             f"`baselines` should not be 0, for changes are relative. Found {alone}."
         )
     sign = np.where(higher_is_better, 1, -1)
-    change = sign * (found - alone) / alone
+    change = sign * (measured - alone) / alone
     return np.asarray(100 * np.mean(change, axis=-1))  # Eq. 8

@@ -16,7 +16,9 @@ COLOURS = dict(zip(KINDS, (BLUE, ORANGE, GREEN, PINK), strict=True))
 LEFTMOST = -50.0  # percent; what is worse is written beside an arrow
 
 
-def draw(deltas: Mapping[str, np.ndarray], ratios: Mapping[str, float], path: Path):
+def draw(
+    deltas: Mapping[str, np.ndarray], ratios: Mapping[str, float], path: Path
+) -> None:
     """A line per method.
 
     Args:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lab.problem import Problem, accuracy
+from lab.problem import Problem, accuracy, mean_losses
 from noise.network import make_network
 from noise.tasks import CLASSES as ALL_CLASSES
 from noise.tasks import SIDE, Samples, draw_tasks, keys_of_seed, load, split
@@ -48,10 +48,6 @@ def prepare(config: Any) -> Problem:
             each["noise"] = jnp.mean(gap, axis=1)
         return each, state
 
-    def losses(*args):
-        each, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in each.items()}, state
-
     def evaluate(params, state, test):
         said, targets = predict(params, test.images), test.targets
         error = said["slant"][:, 0] - targets["slant"]
@@ -64,7 +60,7 @@ def prepare(config: Any) -> Problem:
     return Problem(
         tasks=tuple(outputs),
         init=init,
-        losses=losses,
+        losses=mean_losses(sample_losses),
         sample_losses=sample_losses,
         evaluate=evaluate,
         train=train,
@@ -88,8 +84,8 @@ def one_network_each(problem: Problem) -> Problem:
         params, state = problem.init(key)
         return jax.tree.map(lambda x: jnp.stack([x] * count), params), state
 
-    def own(found):  # {task: [networks]}, of which each has learned one
-        return {name: found[name][i] for i, name in enumerate(METRICS)}
+    def own(each):  # {task: [networks]}, of which each has learned one
+        return {name: each[name][i] for i, name in enumerate(METRICS)}
 
     def losses(params, state, batch, key):
         each = jax.vmap(lambda x: problem.losses(x, state, batch, key)[0])(params)

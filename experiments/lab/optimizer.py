@@ -107,8 +107,8 @@ def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, A
         return params, Batches(model, none_yet, none_yet, key, key)
 
     def losses(params, state, batch, key):
-        found, model = problem.losses(params, state.model, batch, key)
-        return found, Batches(model, state.now, batch, state.now_key, key)
+        values, model = problem.losses(params, state.model, batch, key)
+        return values, Batches(model, state.now, batch, state.now_key, key)
 
     def evaluate(params, state, test):
         return problem.evaluate(params, state.model, test)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def autolambda(meta_gradient: str) -> Rule:
     return Rule(AUXILIARY, build, ("meta_losses",), around=True)
 
 
-def uncertainty(setting: Setting):
+def uncertainty(setting: Setting) -> Any:
     """All weights start at 1, as equal ones: exp(log 2) / 2."""
     return auxjax.uncertainty(
         setting.num_tasks,
@@ -47,7 +47,7 @@ def uncertainty(setting: Setting):
     )
 
 
-def primaries_alone(setting: Setting):
+def primaries_alone(setting: Setting) -> Any:
     """Weights of 1 for the primary tasks, of 0 for the others."""
     weights = np.zeros(setting.num_tasks)
     weights[[*setting.primary]] = 1

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lab.problem import Problem, accuracy
+from lab.problem import Problem, accuracy, sgd
 from noise.network import make_network
 from noise.tasks import (
     CLASSES,
@@ -48,11 +48,6 @@ def prepare(config: Any) -> Problem:
         said = predict(params, test.images)
         return {name: accuracy(said[name], test.targets[name]) for name in CLASSES}
 
-    def optimizer(steps):
-        rate = optax.cosine_decay_schedule(config.learning_rate, steps)
-        sgd = optax.sgd(rate, momentum=0.9)
-        return optax.chain(optax.add_decayed_weights(1e-4), sgd)
-
     train, test = draw_seeds(config)
     return Problem(
         tasks=TASKS,
@@ -61,7 +56,7 @@ def prepare(config: Any) -> Problem:
         evaluate=evaluate,
         train=train,
         test=test,
-        optimizer=optimizer,
+        optimizer=lambda steps: sgd(config.learning_rate, 1e-4, steps),
         primary=tuple(TASKS.index(name) for name in primary_tasks(config.primary)),
         travel=config.weight_travel,
         per_seed=True,

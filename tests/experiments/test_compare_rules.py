@@ -158,21 +158,21 @@ def test_the_first_step_of_orthogonal_tasks(methods, name):
         with jax.numpy_dtype_promotion("standard"):
             return tx.update(jac, tx.init(params), params, **extra)[0]
 
-    found = jax.jit(step)(jnp.zeros(3))
+    update = jax.jit(step)(jnp.zeros(3))
     if name in RANDOM:
-        assert np.ptp(found) > 0.1
-        np.testing.assert_allclose(found.sum(), 3, rtol=1e-5)
+        assert np.ptp(update) > 0.1
+        np.testing.assert_allclose(update.sum(), 3, rtol=1e-5)
     else:
         atol = 0.006 if name.startswith("autolambda") else 1e-3  # λ's first step
-        np.testing.assert_allclose(found, STEPS.get(name, ALIKE), atol=atol)
+        np.testing.assert_allclose(update, STEPS.get(name, ALIKE), atol=atol)
 
 
 def test_fixed_weights_make_first_losses_alike(methods):
     setting = methods.Setting(2, optax.identity(), 1, first_losses=(3.0, 1.0))
     tx = RULES["fixed"](setting)
     rows, params = jnp.eye(2), jnp.zeros(2)
-    found = tx.update(rows, tx.init(params), params)[0]
-    np.testing.assert_allclose(found, [0.5, 1.5], rtol=1e-6)  # 3 · ½ = 1 · 3/2
+    update = tx.update(rows, tx.init(params), params)[0]
+    np.testing.assert_allclose(update, [0.5, 1.5], rtol=1e-6)  # 3 · ½ = 1 · 3/2
 
 
 def test_stch_is_the_authors_after_its_warm_up(methods):
@@ -181,11 +181,11 @@ def test_stch_is_the_authors_after_its_warm_up(methods):
     rows, params = jnp.eye(2), jnp.zeros(2)
     state = tx.init(params)
     for _ in range(4):
-        found, state = tx.update(rows, state, params, losses=jnp.array([2.0, 1.0]))
-    np.testing.assert_allclose(found, [0.5, 1.0], rtol=1e-6)
-    found, _ = tx.update(rows, state, params, losses=jnp.array([1.0, 1.5]))
+        update, state = tx.update(rows, state, params, losses=jnp.array([2.0, 1.0]))
+    np.testing.assert_allclose(update, [0.5, 1.0], rtol=1e-6)
+    update, _ = tx.update(rows, state, params, losses=jnp.array([1.0, 1.5]))
     # L / nadir = (½, 3/2), over their sum (¼, ¾).
-    np.testing.assert_allclose(found, [2 * 0.25 / 1, 2 * 0.75 / 1.5], rtol=1e-5)
+    np.testing.assert_allclose(update, [2 * 0.25 / 1, 2 * 0.75 / 1.5], rtol=1e-5)
 
 
 # The problem.
@@ -196,8 +196,8 @@ def test_what_leans(problems):
     upright = np.zeros((8, 8))
     upright[:, 3] = 1
     images = np.stack([upright, np.eye(8), np.eye(8)[::-1]]).reshape(3, 64)
-    found = problems.slants(jnp.asarray(images, jnp.float32))
-    np.testing.assert_allclose(found, [0, 1, -1], atol=1e-6)
+    slopes = problems.slants(jnp.asarray(images, jnp.float32))
+    np.testing.assert_allclose(slopes, [0, 1, -1], atol=1e-6)
 
 
 def test_a_network_that_says_nothing(problem):

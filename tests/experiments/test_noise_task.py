@@ -57,11 +57,11 @@ def test_the_digits_are_there(tasks):
 def test_what_the_tasks_ask(tasks):
     images = jnp.arange(640, dtype=jnp.float32).reshape(10, 64)
     samples = tasks.draw_tasks(KEY, images, jnp.arange(10))
-    found = samples.targets
-    assert tuple(found) == ("digit", "parity", "size", "loops", "patch", "noise")
-    assert found["parity"].tolist() == [0, 1] * 5
-    assert found["size"].tolist() == [0] * 5 + [1] * 5
-    assert found["loops"].tolist() == [1, 0, 0, 0, 1, 0, 1, 0, 2, 1]
+    asked = samples.targets
+    assert tuple(asked) == ("digit", "parity", "size", "loops", "patch", "noise")
+    assert asked["parity"].tolist() == [0, 1] * 5
+    assert asked["size"].tolist() == [0] * 5 + [1] * 5
+    assert asked["loops"].tolist() == [1, 0, 0, 0, 1, 0, 1, 0, 2, 1]
     np.testing.assert_array_equal(samples.images[:, :64], images)
     assert samples.images.shape == (10, 128)
 
