@@ -168,7 +168,7 @@ def test_bad_input():
         ({"sketch": 0}, "`sketch` should be at least 1. Found 0."),
         (
             {"initial_losses": [1.0]},
-            "`initial_losses` should have shape (2,), one per task",
+            "`initial_losses` should have shape (2,), one",
         ),
         ({"initial_losses": [1.0, 0.0]}, "`initial_losses` should be 2 numbers above"),
     ):

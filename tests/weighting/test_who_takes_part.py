@@ -171,7 +171,7 @@ BAD = (
     (
         auxjax.stch,
         {"preference": [1.0]},
-        "`preference` should have shape (2,), one per",
+        "`preference` should have shape (2,), one p",
     ),
     (auxjax.stch, {"preference": [1.0, -1.0]}, "`preference` should be at least 0."),
     (auxjax.stch, {"ideal": [0.0, np.nan]}, "`ideal` should be finite. Found"),
