@@ -34,15 +34,6 @@ every_rule = pytest.mark.parametrize("name", RULES)
 STACKED = [name for name, rule in RULES.items() if rule.stacked]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def keep_every_program():
-    """Many small programs: all of them go to the compilation cache."""
-    before = jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
-
-
 @functools.cache
 def with_momentum(name):
     return optax.chain(RULES[name].make(), optax.sgd(0.1, momentum=0.9))
