@@ -71,7 +71,8 @@ def write(config: Any, report: Report, folder: Path) -> list[str]:
     page, numbers = (folder / f"{report.stem}{end}" for end in (".md", ".json"))
     said = {"command": command(report.script, config), "config": settings(config)}
     write_json(numbers, {**said, "machine": facts, **report.numbers})
-    page_text = _paragraphs(report, said["command"], facts, pictures, verdicts)
+    lines = [NOTHING] if config.smoke else verdicts
+    page_text = _paragraphs(report, said["command"], facts, pictures, lines)
     write_text(page, *page_text)
     where = [str(folder)]
     if config.publish:
@@ -86,7 +87,7 @@ def _paragraphs(
     said: str,
     facts: Mapping[str, Any],
     pictures: Sequence[Path],
-    verdicts: Sequence[str],
+    lines: Sequence[str],
 ) -> list[str]:
     """Those of the page."""
     described = ", ".join(f"{key} {value}" for key, value in facts.items())
@@ -95,7 +96,7 @@ def _paragraphs(
     parts += [f"![{_caption(report, picture)}]({picture.name})" for picture in pictures]
     for title, rows in report.tables.items():
         parts += [f"## {title}" * bool(title), table_markdown(rows) if rows else ""]
-    return [*parts, "\n".join(f"- {line}" for line in verdicts), *report.notes]
+    return [*parts, "\n".join(f"- {line}" for line in lines), *report.notes]
 
 
 def _caption(report: Report, picture: Path) -> str:

@@ -219,6 +219,12 @@ def test_a_page(report, config, tmp_path):
     assert "out" not in told["config"]
 
 
+def test_a_small_runs_page_says_so_and_judges_nothing(report, config, tmp_path):
+    given = made(report, verdicts=lambda: pytest.fail("judged"))
+    assert report.write(config(smoke=True), given, tmp_path) == []
+    assert f"- {report.NOTHING}\n" in (tmp_path / "digits.md").read_text("utf-8")
+
+
 def test_a_table_without_rows_is_not_shown(report, config, tmp_path, capsys):
     given = made(report, tables={"Errors": []}, figures={}, notes=())
     report.write(config(), given, tmp_path)
