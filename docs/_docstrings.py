@@ -90,20 +90,15 @@ def _arxiv(text: str) -> str:
 
 
 def _with_tables(lines: list[str], link: Link) -> str:
-    """Prose, and tables: Markdown's, or two columns between `===  ===`."""
-    done, table, edges = [], [], None
+    """Prose, and tables: a row without a name goes on with the one above it."""
+    done, named = [], False
     for line in lines:
-        if set(line) == {"=", " "}:
-            if edges is None:
-                edges = line.index(" ")
-            else:
-                done += ["| | |", "|---|---|"]
-                done += [f"| {left} | {right} |" for left, right in table]
-                table, edges = [], None
-        elif edges is None:
-            done.append(line if line.startswith("|") else link(line))
-        elif line[:edges].strip():
-            table.append([line[:edges].strip(), line[edges:].strip()])
+        if not line.startswith("|"):
+            done.append(link(line))
+            named = False
+        elif named and line.startswith("| | "):
+            done[-1] = f"{done[-1].removesuffix(' |')} {line.removeprefix('| | ')}"
         else:
-            table[-1][1] += " " + line.strip()
+            done.append(line)
+            named = named or line.startswith("|-")
     return "\n".join(done)

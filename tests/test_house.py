@@ -1,6 +1,7 @@
 """The house rules: who imports whom, how large a room grows, what is explained."""
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -36,7 +37,14 @@ EXTRAS = {
     *("ale_py", "brax", "flax", "gymnasium", "gymnax", "matplotlib", "mujoco", "orbax"),
     *("rich", "sklearn", "tensorflow", "tensorflow_datasets", "tyro"),
 }
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 350, 80
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 300, 80
+LONGER_FILES = {  # what they have today; no more are to come
+    "jacobian/_task_jacobian.py": 350,
+    "labelling/_environment.py": 310,
+    "models/_convolution_cpu.py": 320,
+}
+SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "Example")
+SECTIONS += ("References", "Paper and code")
 
 FILES = sorted(ROOT.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
@@ -46,7 +54,7 @@ every_file = pytest.mark.parametrize(
 
 
 def room_of(path):
-    """The room per file belongs to; the package's own `__init__` is the roof."""
+    """The room a file belongs to; the package's own `__init__` is the roof."""
     first = path.relative_to(ROOT).parts[0].removesuffix(".py")
     return "roof" if first == "__init__" else first
 
@@ -135,7 +143,41 @@ def test_what_a_room_may_import_from_outside(path):
 
 @every_file
 def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+    most = LONGER_FILES.get(path.relative_to(ROOT).as_posix(), MAX_FILE_LINES)
+    assert len(path.read_text().splitlines()) <= most
+
+
+def test_the_longer_files_are_there_and_longer():
+    for name, most in LONGER_FILES.items():
+        assert MAX_FILE_LINES < len((ROOT / name).read_text().splitlines()) <= most
+
+
+def badly_indented(docstring):
+    """Sections of a docstring that are not indented by two; edges of `===` tables."""
+    lines = inspect.cleandoc(docstring).splitlines()
+    bad = [line for line in lines if line.strip().startswith("===")]
+    for number, line in enumerate(lines):
+        if line.removesuffix(":") in SECTIONS and line.endswith(":"):
+            first = next((x for x in lines[number + 1 :] if x.strip()), "")
+            if len(first) - len(first.lstrip()) != 2:
+                bad.append(line)
+    return bad
+
+
+@every_file
+def test_docstrings_have_one_style(path):
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            docstring = ast.get_docstring(node)
+            where = getattr(node, "name", path.name)
+            assert badly_indented(docstring or "") == [], where
+
+
+def test_the_reader_of_docstrings_sees_other_styles():
+    good = "Line.\n\nArgs:\n  x: one.\n\nPaper and code:\n\n  | | |\n"
+    assert badly_indented(good) == []
+    assert badly_indented(good.replace("  x", "    x")) == ["Args:"]
+    assert badly_indented(good.replace("| | |", "=== ===")) == ["  === ==="]
 
 
 @every_file

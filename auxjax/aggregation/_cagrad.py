@@ -75,14 +75,13 @@ def cagrad(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         the paper's d, exactly
-      the authors  SLSQP on an objective smoothed by 1e-8; d times T / (1 + c²), for
-                   losses that are summed: `rescale=True` here, and T in the rate
-      TorchJD      the paper's d, by an interior-point method; but d = 0 where
-                   ‖g_w‖ < 1e-4 of the length of all gradients (here see
-                   `cagrad_weights`)
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | the paper's d, exactly |
+      | the authors | SLSQP on an objective smoothed by 1e-8; d times T / (1 + c²), |
+      | | for losses that are summed: `rescale=True` here, and T in the rate |
+      | TorchJD | the paper's d, by an interior-point method; but d = 0 where ‖g_w‖ < |
+      | | 1e-4 of the length of all gradients (here see `cagrad_weights`) |
     """
     check_number("c", c, "finite and at least 0", lambda x: (x >= 0) & (x < np.inf))
     weights = functools.partial(cagrad_weights, c=c, rescale=rescale)

@@ -67,13 +67,13 @@ def dualproj(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         exact: ρ = 0
-      the authors  `quadprog` with ρ = 1e-3 added to G, and v ≥ margin = 0.5 for the
-                   old tasks: a d well inside the cone
-      TorchJD      `quadprog` on G / tr G + 1e-4 I: `regularisation=1e-4` here; and
-                   d = Jᵀu where tr G < 1e-4
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | exact: ρ = 0 |
+      | the authors | `quadprog` with ρ = 1e-3 added to G, and v ≥ margin = 0.5 for |
+      | | the old tasks: a d well inside the cone |
+      | TorchJD | `quadprog` on G / tr G + 1e-4 I: `regularisation=1e-4` here; and d = |
+      | | Jᵀu where tr G < 1e-4 |
     """
     check_preference(preference)
     check_regularisation(regularisation)

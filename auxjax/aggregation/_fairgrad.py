@@ -55,13 +55,13 @@ def fairgrad(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         Gw = w^(−1/α), by Newton's method on a convex function
-      the authors  `scipy.optimize.least_squares` on the same equation; d times T,
-                   for losses that are summed, then ‖d‖ clipped to 1
-      TorchJD      the authors' equation and solver, neither times T nor clipped;
-                   α = 0 gives 1/T
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | Gw = w^(−1/α), by Newton's method on a convex function |
+      | the authors | `scipy.optimize.least_squares` on the same equation; d times T, |
+      | | for losses that are summed, then ‖d‖ clipped to 1 |
+      | TorchJD | the authors' equation and solver, neither times T nor clipped; α = 0 |
+      | | gives 1/T |
     """
     check_number("alpha", alpha, "finite and above 0", lambda x: (x > 0) & (x < np.inf))
     weights = functools.partial(fairgrad_weights, alpha=alpha)

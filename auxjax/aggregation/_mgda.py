@@ -48,12 +48,12 @@ def mgda(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         the exact solution, by an active-set method
-      the authors  Frank-Wolfe, up to 250 steps; gradients may be normalised by
-                   their lengths or losses first (`scale_by_…` does that here)
-      TorchJD      Frank-Wolfe, up to 100 steps: stops short of the solution
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | the exact solution, by an active-set method |
+      | the authors | Frank-Wolfe, up to 250 steps; gradients may be normalised by |
+      | | their lengths or losses first (`scale_by_…` does that here) |
+      | TorchJD | Frank-Wolfe, up to 100 steps: stops short of the solution |
     """
     return from_weights(mgda_weights, where=where, groups=groups)
 

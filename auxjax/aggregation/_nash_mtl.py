@@ -59,13 +59,13 @@ def nash_mtl(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         Gα = 1/α, by Newton's method, to rounding
-      the authors  up to 20 convex-concave steps, each a cone programme, from the α of
-                   before; ‖d‖ clipped to 1, as by `max_norm=1.0` here; α may be kept
-                   for some steps
-      TorchJD      the authors' code, which stops when Gα = 1/α to 1e-3
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | Gα = 1/α, by Newton's method, to rounding |
+      | the authors | up to 20 convex-concave steps, each a cone programme, from the α |
+      | | of before; ‖d‖ clipped to 1, as by `max_norm=1.0` here; α may be kept for |
+      | | some steps |
+      | TorchJD | the authors' code, which stops when Gα = 1/α to 1e-3 |
     """
     if max_norm is not None:
         check_number("max_norm", max_norm, "positive", lambda x: x > 0)

@@ -67,11 +67,11 @@ def upgrad(
 
     Paper and code:
 
-      ===========  ==========================================================
-      here         exact: ρ = 0
-      TorchJD      the authors' own; `quadprog` on G / tr G + 1e-4 I:
-                   `regularisation=1e-4` here; and d = Jᵀu where tr G < 1e-4
-      ===========  ==========================================================
+      | | |
+      |---|---|
+      | here | exact: ρ = 0 |
+      | TorchJD | the authors' own; `quadprog` on G / tr G + 1e-4 I: |
+      | | `regularisation=1e-4` here; and d = Jᵀu where tr G < 1e-4 |
     """
     check_preference(preference)
     check_regularisation(regularisation)

@@ -29,14 +29,14 @@ an input has it. Images of type uint8 are scaled to [0, 1] (`to_float`), as the
 encoders of `auxjax.models` do.
 """
 
-from ._autoencoder import autoencoder
-from ._egomotion import egomotion, random_transform
-from ._forward_dynamics import forward_dynamics
-from ._inverse_dynamics import inverse_dynamics
-from ._masking import masked_mean
-from ._optical_flow import optical_flow
-from ._pixels import to_float
-from ._warp import warp
+from auxjax.auxiliary._autoencoder import autoencoder
+from auxjax.auxiliary._egomotion import egomotion, random_transform
+from auxjax.auxiliary._forward_dynamics import forward_dynamics
+from auxjax.auxiliary._inverse_dynamics import inverse_dynamics
+from auxjax.auxiliary._masking import masked_mean
+from auxjax.auxiliary._optical_flow import optical_flow
+from auxjax.auxiliary._pixels import to_float
+from auxjax.auxiliary._warp import warp
 
 __all__ = [
     "autoencoder",

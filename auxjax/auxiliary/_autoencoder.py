@@ -5,8 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Shaped
-
-from ._masking import check_same_shape, kept_rows, masked_mean, mean_of_rows
+from auxjax.auxiliary._masking import (
+    check_same_shape,
+    kept_rows,
+    masked_mean,
+    mean_of_rows,
+)
 
 
 def autoencoder(
@@ -19,25 +23,25 @@ def autoencoder(
     L = mean over the batch of (1/P) ‖ŝ − s‖², with P = H·W·C entries
 
     Args:
-        reconstruction: ŝ, decoded from φ(s).
-        observation: s; bool, uint8 (compared as s / 255) or float.
-        mask: True where s may be learned from.
+      reconstruction: ŝ, decoded from φ(s).
+      observation: s; bool, uint8 (compared as s / 255) or float.
+      mask: True where s may be learned from.
 
     Returns:
-        A non-negative scalar; 0 if the mask keeps nothing.
+      A non-negative scalar; 0 if the mask keeps nothing.
 
     Raises:
-        ValueError: The shapes differ.
+      ValueError: The shapes differ.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> observation = jnp.array([[True, False]])
-        >>> autoencoder(jnp.array([[0.5, 0.5]]), observation, jnp.array([True]))
-        Array(0.25, dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> observation = jnp.array([[True, False]])
+      >>> autoencoder(jnp.array([[0.5, 0.5]]), observation, jnp.array([True]))
+      Array(0.25, dtype=float32)
 
     References:
-        Hinton, Salakhutdinov: Reducing the Dimensionality of Data with Neural
-        Networks, Science 313 (2006).
+      Hinton, Salakhutdinov: Reducing the Dimensionality of Data with Neural
+      Networks, Science 313 (2006).
     """
     check_same_shape("reconstruction", reconstruction, "observation", observation)
     reconstruction, observation = kept_rows(mask, reconstruction, observation)

@@ -6,9 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Int, Key, Shaped
-
-from ._masking import check_same_shape, kept_rows, masked_mean, mean_of_rows
-from ._pixels import gather_pixels
+from auxjax.auxiliary._masking import (
+    check_same_shape,
+    kept_rows,
+    masked_mean,
+    mean_of_rows,
+)
+from auxjax.auxiliary._pixels import gather_pixels
 
 
 def egomotion(
@@ -21,27 +25,27 @@ def egomotion(
     L = mean over the batch of (1/K) ‖prediction − target‖²
 
     Args:
-        prediction: What the model makes of φ(s) and φ(transformed s).
-        target: The transformation: (cos, sin, dx, dy) from `random_transform`.
-        mask: True where s may be learned from.
+      prediction: What the model makes of φ(s) and φ(transformed s).
+      target: The transformation: (cos, sin, dx, dy) from `random_transform`.
+      mask: True where s may be learned from.
 
     Returns:
-        A non-negative scalar; 0 if the mask keeps nothing.
+      A non-negative scalar; 0 if the mask keeps nothing.
 
     Raises:
-        ValueError: The shapes differ.
+      ValueError: The shapes differ.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> image = jnp.eye(4)[None, :, :, None]
-        >>> moved, target = random_transform(jax.random.key(0), image)
-        >>> egomotion(target + 1, target, jnp.array([True]))
-        Array(1., dtype=float32)
+      >>> import jax, jax.numpy as jnp
+      >>> image = jnp.eye(4)[None, :, :, None]
+      >>> moved, target = random_transform(jax.random.key(0), image)
+      >>> egomotion(target + 1, target, jnp.array([True]))
+      Array(1., dtype=float32)
 
     References:
-        Agrawal, Carreira, Malik: Learning to See by Moving (2015), arXiv 1505.01596.
-        The paper sorts each component of the motion into bins and classifies; here
-        the four numbers are regressed.
+      Agrawal, Carreira, Malik: Learning to See by Moving (2015), arXiv 1505.01596.
+      The paper sorts each component of the motion into bins and classifies; here
+      the four numbers are regressed.
     """
     check_same_shape("prediction", prediction, "target", target)
     prediction, target = kept_rows(mask, prediction, target)
@@ -59,29 +63,29 @@ def random_transform(
     moves the content dx columns right and dy rows down and fills with zeros.
 
     Args:
-        key: Random key.
-        images: Any dtype, which is kept.
-        max_shift: The largest |dx| and |dy|, in pixels; each is uniform.
+      key: Random key.
+      images: Any dtype, which is kept.
+      max_shift: The largest |dx| and |dy|, in pixels; each is uniform.
 
     Returns:
-        The moved images, and the targets (cos, sin, dx / max_shift, dy / max_shift) in
-        float32, each within [−1, 1].
+      The moved images, and the targets (cos, sin, dx / max_shift, dy / max_shift) in
+      float32, each within [−1, 1].
 
     Raises:
-        ValueError: The shift is negative, or can push everything out of the frame.
+      ValueError: The shift is negative, or can push everything out of the frame.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> image = jnp.arange(4).reshape(1, 2, 2, 1)
-        >>> moved, target = random_transform(jax.random.key(1), image, max_shift=0)
-        >>> moved[0, :, :, 0]  # a quarter turn clockwise
-        Array([[2, 0],
-               [3, 1]], dtype=int32)
-        >>> target
-        Array([[ 0., -1.,  0.,  0.]], dtype=float32)
+      >>> import jax, jax.numpy as jnp
+      >>> image = jnp.arange(4).reshape(1, 2, 2, 1)
+      >>> moved, target = random_transform(jax.random.key(1), image, max_shift=0)
+      >>> moved[0, :, :, 0]  # a quarter turn clockwise
+      Array([[2, 0],
+             [3, 1]], dtype=int32)
+      >>> target
+      Array([[ 0., -1.,  0.,  0.]], dtype=float32)
 
     References:
-        Agrawal, Carreira, Malik: Learning to See by Moving (2015), arXiv 1505.01596.
+      Agrawal, Carreira, Malik: Learning to See by Moving (2015), arXiv 1505.01596.
     """
     batch, height, width, _ = images.shape
     if not 0 <= max_shift < min(height, width):

@@ -6,8 +6,12 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Float, Int, Shaped
-
-from ._masking import check_same_shape, kept_rows, masked_mean, mean_of_rows
+from auxjax.auxiliary._masking import (
+    check_same_shape,
+    kept_rows,
+    masked_mean,
+    mean_of_rows,
+)
 
 
 def inverse_dynamics(
@@ -21,27 +25,27 @@ def inverse_dynamics(
     Continuous actions: L = mean over the batch of (1/K) ‖prediction − a‖²
 
     Args:
-        prediction: Logits of K discrete actions, or a continuous action's K numbers.
-        action: The action taken; integers mean discrete ones.
-        mask: True where s' followed from s and a.
+      prediction: Logits of K discrete actions, or a continuous action's K numbers.
+      action: The action taken; integers mean discrete ones.
+      mask: True where s' followed from s and a.
 
     Returns:
-        A non-negative scalar; 0 if the mask keeps nothing.
+      A non-negative scalar; 0 if the mask keeps nothing.
 
     Raises:
-        ValueError: The action's shape does not go with the prediction's.
+      ValueError: The action's shape does not go with the prediction's.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> mask = jnp.array([True])
-        >>> inverse_dynamics(jnp.zeros((1, 4)), jnp.array([2]), mask)  # log 4
-        Array(1.3862944, dtype=float32)
-        >>> inverse_dynamics(jnp.zeros((1, 2)), jnp.array([[1.0, 3.0]]), mask)
-        Array(5., dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> mask = jnp.array([True])
+      >>> inverse_dynamics(jnp.zeros((1, 4)), jnp.array([2]), mask)  # log 4
+      Array(1.3862944, dtype=float32)
+      >>> inverse_dynamics(jnp.zeros((1, 2)), jnp.array([[1.0, 3.0]]), mask)
+      Array(5., dtype=float32)
 
     References:
-        Pathak, Agrawal, Efros, Darrell: Curiosity-driven Exploration by
-        Self-supervised Prediction (2017), arXiv 1705.05363, Eqs. 2 and 3.
+      Pathak, Agrawal, Efros, Darrell: Curiosity-driven Exploration by
+      Self-supervised Prediction (2017), arXiv 1705.05363, Eqs. 2 and 3.
     """
     if jnp.issubdtype(action.dtype, jnp.integer):
         if action.shape != prediction.shape[:1]:

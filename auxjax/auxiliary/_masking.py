@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Shaped
-
-from ._pixels import to_float
+from auxjax.auxiliary._pixels import to_float
 
 
 def masked_mean(
@@ -20,19 +19,19 @@ def masked_mean(
     Entries with mᵢ = 0 may hold anything, NaN included.
 
     Args:
-        values: One number a transition.
-        mask: bool, or non-negative weights.
+      values: One number a transition.
+      mask: bool, or non-negative weights.
 
     Returns:
-        A scalar in float32 (float64 for float64 values).
+      A scalar in float32 (float64 for float64 values).
 
     Raises:
-        ValueError: The mask is not one number a transition.
+      ValueError: The mask is not one number a transition.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> masked_mean(jnp.array([1.0, jnp.nan, 5.0]), jnp.array([True, False, True]))
-        Array(3., dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> masked_mean(jnp.array([1.0, jnp.nan, 5.0]), jnp.array([True, False, True]))
+      Array(3., dtype=float32)
     """
     _check_mask(mask, values.shape[0])
     values = to_float(values)

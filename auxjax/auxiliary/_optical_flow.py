@@ -5,9 +5,13 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Shaped
-
-from ._masking import check_same_shape, kept_rows, masked_mean, mean_of_rows
-from ._warp import warp
+from auxjax.auxiliary._masking import (
+    check_same_shape,
+    kept_rows,
+    masked_mean,
+    mean_of_rows,
+)
+from auxjax.auxiliary._warp import warp
 
 _EPSILON = 1e-3
 
@@ -33,32 +37,32 @@ def optical_flow(
     they did not, a flow that points out of the frame everywhere would be perfect.
 
     Args:
-        flow: (dx in columns, dy in rows) from `image` to `next_image`, in pixels.
-        image: I, the observation; bool, uint8 (scaled to [0, 1]) or float.
-        next_image: I', the observation after it.
-        mask: True where `next_image` followed from `image`.
-        smoothness: Weight of the second term.
+      flow: (dx in columns, dy in rows) from `image` to `next_image`, in pixels.
+      image: I, the observation; bool, uint8 (scaled to [0, 1]) or float.
+      next_image: I', the observation after it.
+      mask: True where `next_image` followed from `image`.
+      smoothness: Weight of the second term.
 
     Returns:
-        A non-negative scalar; 0 if the mask keeps nothing.
+      A non-negative scalar; 0 if the mask keeps nothing.
 
     Raises:
-        ValueError: The shapes do not go together, or the smoothness is negative.
+      ValueError: The shapes do not go together, or the smoothness is negative.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> image = jnp.zeros((1, 5, 5, 1)).at[0, 2, 1].set(1.0)
-        >>> next_image = jnp.roll(image, 1, axis=2)  # one pixel to the right
-        >>> flow = jnp.full((1, 5, 5, 2), jnp.array([1.0, 0.0]))
-        >>> optical_flow(flow, image, next_image, jnp.array([True]))
-        Array(0., dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> image = jnp.zeros((1, 5, 5, 1)).at[0, 2, 1].set(1.0)
+      >>> next_image = jnp.roll(image, 1, axis=2)  # one pixel to the right
+      >>> flow = jnp.full((1, 5, 5, 2), jnp.array([1.0, 0.0]))
+      >>> optical_flow(flow, image, next_image, jnp.array([True]))
+      Array(0., dtype=float32)
 
     References:
-        Yu, Harley, Derpanis: Back to Basics: Unsupervised Learning of Optical Flow via
-        Brightness Constancy and Motion Smoothness (2016), arXiv 1608.05842; there
-        ρ(z) = (z² + ε²)^α, here α = ½ and means stand for sums. The task is that of
-        Dosovitskiy et al.: FlowNet (2015), arXiv 1504.06852, which learns it from
-        ground truth.
+      Yu, Harley, Derpanis: Back to Basics: Unsupervised Learning of Optical Flow via
+      Brightness Constancy and Motion Smoothness (2016), arXiv 1608.05842; there
+      ρ(z) = (z² + ε²)^α, here α = ½ and means stand for sums. The task is that of
+      Dosovitskiy et al.: FlowNet (2015), arXiv 1504.06852, which learns it from
+      ground truth.
     """
     if smoothness < 0:
         raise ValueError(f"`smoothness` should be at least 0. Found {smoothness}.")

@@ -11,16 +11,16 @@ def to_float(observation: Shaped[Array, "*S"]) -> Float[Array, "*S"]:
     """Observations as floats: uint8 is divided by 255, the rest is only cast.
 
     Args:
-        observation: Any shape; bool, integer or float. MinAtar's bools become 0 and
-            1, Atari's bytes numbers in [0, 1].
+      observation: Any shape; bool, integer or float. MinAtar's bools become 0 and
+        1, Atari's bytes numbers in [0, 1].
 
     Returns:
-        The same shape in float32, or in float64 if that is what came in.
+      The same shape in float32, or in float64 if that is what came in.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> to_float(jnp.array([0, 255], jnp.uint8))
-        Array([0., 1.], dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> to_float(jnp.array([0, 255], jnp.uint8))
+      Array([0., 1.], dtype=float32)
     """
     if observation.dtype == jnp.float64:
         return observation

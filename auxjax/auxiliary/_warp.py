@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from auxjax._types import Array, Float, Shaped
-
-from ._pixels import gather_pixels, to_float
+from auxjax.auxiliary._pixels import gather_pixels, to_float
 
 
 def warp(
@@ -22,25 +21,25 @@ def warp(
     and downwards.
 
     Args:
-        image: The image to look at; uint8 is scaled to [0, 1].
-        flow: Displacements in pixels: (dx in columns, dy in rows).
+      image: The image to look at; uint8 is scaled to [0, 1].
+      flow: Displacements in pixels: (dx in columns, dy in rows).
 
     Returns:
-        The image as seen from each pixel, in float32 (float64 if an input has it).
+      The image as seen from each pixel, in float32 (float64 if an input has it).
 
     Raises:
-        ValueError: The flow is not two numbers per pixel.
+      ValueError: The flow is not two numbers per pixel.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> image = jnp.array([[0.0, 10.0, 20.0]])[None, :, :, None]
-        >>> flow = jnp.full((1, 1, 3, 2), jnp.array([0.5, 0.0]))
-        >>> warp(image, flow)[0, 0, :, 0]
-        Array([ 5., 15., 20.], dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> image = jnp.array([[0.0, 10.0, 20.0]])[None, :, :, None]
+      >>> flow = jnp.full((1, 1, 3, 2), jnp.array([0.5, 0.0]))
+      >>> warp(image, flow)[0, 0, :, 0]
+      Array([ 5., 15., 20.], dtype=float32)
 
     References:
-        Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks
-        (2015), arXiv 1506.02025, Eq. 5.
+      Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks
+      (2015), arXiv 1506.02025, Eq. 5.
     """
     batch, height, width, _ = image.shape
     if flow.shape != (batch, height, width, 2):

@@ -16,12 +16,12 @@ def check_name(name: str, known: Iterable[str], listed: str | None = None) -> No
     """Refuses a name that is not known, and guesses what was meant.
 
     Args:
-        name: The name that was asked for.
-        known: The names there are.
-        listed: How the message lists them, if not all in full.
+      name: The name that was asked for.
+      known: The names there are.
+      listed: How the message lists them, if not all in full.
 
     Raises:
-        ValueError: If `name` is not among `known`.
+      ValueError: If `name` is not among `known`.
     """
     known = tuple(known)
     if name in known:
@@ -57,9 +57,9 @@ def strong(tree: PyTree) -> PyTree:
     its state at the first step, which costs a second compilation.
 
     Args:
-        tree: Any pytree of arrays and numbers.
+      tree: Any pytree of arrays and numbers.
 
     Returns:
-        The same as strongly typed arrays.
+      The same as strongly typed arrays.
     """
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.asarray(leaf).dtype), tree)

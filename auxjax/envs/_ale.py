@@ -55,11 +55,11 @@ class AtariState(NamedTuple):
     """What travels through JAX while the games are played elsewhere.
 
     Attributes:
-        handle: `[8]` uint8, the address of the games; it also orders the steps.
-        over: `[N]` bool, whether the game ended, so that the next step is its reset.
-        lives: `[N]` int32, the lives left.
-        episode_return: `[N]` float32, the unclipped return of the game so far.
-        episode_length: `[N]` int32, the steps of the game so far.
+      handle: `[8]` uint8, the address of the games; it also orders the steps.
+      over: `[N]` bool, whether the game ended, so that the next step is its reset.
+      lives: `[N]` int32, the lives left.
+      episode_return: `[N]` float32, the unclipped return of the game so far.
+      episode_length: `[N]` int32, the steps of the game so far.
     """
 
     handle: Array
@@ -76,10 +76,10 @@ def game_names() -> dict[str, str]:
     for two players, which end the interpreter when they are started.
 
     Returns:
-        Such pairs as `"ALE/MsPacman-v5": "ms_pacman"`.
+      Such pairs as `"ALE/MsPacman-v5": "ms_pacman"`.
 
     Raises:
-        ImportError: If ale-py or Gymnasium is not installed.
+      ImportError: If ale-py or Gymnasium is not installed.
     """
     require("ale_py.vector_env", "rl", "`ALE/<Game>-v5`")  # it registers them
     registry = require("gymnasium", "rl", "`ALE/<Game>-v5`").registry
@@ -102,26 +102,26 @@ def from_ale(
     """N games of Atari.
 
     Args:
-        name: A key of `game_names()`, for example `ALE/Breakout-v5`.
-        num_envs: N.
-        life_loss: Whether a lost life terminates the episode for the learner.
-        repeat_action_probability: How sticky actions are; 0.25 in Machado et al.
-        max_frames: After how many frames a game is truncated.
-        num_threads: Threads that play; 0 takes one a core.
+      name: A key of `game_names()`, for example `ALE/Breakout-v5`.
+      num_envs: N.
+      life_loss: Whether a lost life terminates the episode for the learner.
+      repeat_action_probability: How sticky actions are; 0.25 in Machado et al.
+      max_frames: After how many frames a game is truncated.
+      num_threads: Threads that play; 0 takes one a core.
 
     Returns:
-        The vector of games, observations `[N, 84, 84, 4]` uint8, newest picture last.
+      The vector of games, observations `[N, 84, 84, 4]` uint8, newest picture last.
 
     Raises:
-        ImportError: If ale-py is not installed.
-        ValueError: If there is no such game, `num_envs` or `max_frames` is below 1,
-            or `repeat_action_probability` is none; and from `reset` and `step`, where
-            they are vmapped.
+      ImportError: If ale-py is not installed.
+      ValueError: If there is no such game, `num_envs` or `max_frames` is below 1,
+        or `repeat_action_probability` is none; and from `reset` and `step`, where
+        they are vmapped.
 
     References:
-        Mnih et al., "Human-level control through deep reinforcement learning" (2015).
-        Machado et al., "Revisiting the Arcade Learning Environment",
-        arXiv 1709.06009.
+      Mnih et al., "Human-level control through deep reinforcement learning" (2015).
+      Machado et al., "Revisiting the Arcade Learning Environment",
+      arXiv 1709.06009.
     """
     num_envs = integer("num_envs", num_envs, 1)
     max_frames = integer("max_frames", max_frames, 1)

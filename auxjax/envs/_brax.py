@@ -46,19 +46,19 @@ def from_brax(name: str, *, max_steps: SupportsIndex = 1000) -> Environment:
     """One of brax's worlds, with brax's default physics for it.
 
     Args:
-        name: One of `BRAX`.
-        max_steps: After how many steps an episode is truncated.
+      name: One of `BRAX`.
+      max_steps: After how many steps an episode is truncated.
 
     Returns:
-        The world. Its state is brax's and the number of steps taken.
+      The world. Its state is brax's and the number of steps taken.
 
     Raises:
-        ValueError: If there is no such world, or `max_steps` is below 1.
-        ImportError: If brax is not installed, or, for `brax/swimmer`, is too old for
-            this JAX: that of brax 0.14.2 cannot step with JAX 0.10 and later.
+      ValueError: If there is no such world, or `max_steps` is below 1.
+      ImportError: If brax is not installed, or, for `brax/swimmer`, is too old for
+        this JAX: that of brax 0.14.2 cannot step with JAX 0.10 and later.
 
     References:
-        Freeman et al., "Brax", arXiv 2106.13281.
+      Freeman et al., "Brax", arXiv 2106.13281.
     """
     check_name(name, BRAX)
     max_steps = integer("max_steps", max_steps, 1)

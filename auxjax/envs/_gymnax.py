@@ -10,8 +10,8 @@ eight rows taken does nothing there, and in gymnax 1.0.1 erases the one in a ran
 (with seven taken, too, one time in eight; `findings/gymnax_asterix_spawn.sh`).
 
 References:
-    Young and Tian, "MinAtar", arXiv 1903.03176. Lange, "gymnax" (2022), from
-    version 1.0 on, where `step_env` no longer folds the time limit into its done.
+  Young and Tian, "MinAtar", arXiv 1903.03176. Lange, "gymnax" (2022), from
+  version 1.0 on, where `step_env` no longer folds the time limit into its done.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def from_gymnax(name: str) -> Environment:
     """One of gymnax's MinAtar games as a world that does not reset itself.
 
     Args:
-        name: One of `MINATAR`.
+      name: One of `MINATAR`.
 
     Returns:
-        The world, with bool observations `[10, 10, channels]`.
+      The world, with bool observations `[10, 10, channels]`.
 
     Raises:
-        ValueError: If there is no such game.
-        ImportError: If gymnax is not installed.
+      ValueError: If there is no such game.
+      ImportError: If gymnax is not installed.
     """
     check_name(name, MINATAR)
     with lenient():

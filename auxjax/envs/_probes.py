@@ -19,8 +19,8 @@ end finds a smaller value. `Probe-Image` is `[10, 10, 1]` and its dot starts any
 20 steps, each of which pays 1 if it ends in column 4. A random policy gets about 2.
 
 References:
-    The idea, and the first five in another form: Andy Jones, "Debugging reinforcement
-    learning systems" (2021).
+  The idea, and the first five in another form: Andy Jones, "Debugging reinforcement
+  learning systems" (2021).
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def make_probe(name: str) -> Environment:
     """The probe of that name.
 
     Args:
-        name: One of `PROBES`.
+      name: One of `PROBES`.
 
     Returns:
-        The world.
+      The world.
 
     Raises:
-        ValueError: If there is no such probe.
+      ValueError: If there is no such probe.
 
     Example:
-        >>> make_probe("Probe-Action").action_space
-        Discrete(n=2)
+      >>> make_probe("Probe-Action").action_space
+      Discrete(n=2)
     """
     check_name(name, PROBES)
     return PROBES[name](name)
@@ -70,15 +70,15 @@ def _vector_probe(
     """A world with one number to see and two actions, `steps` long.
 
     Args:
-        name: Its name.
-        reward: `(sign, action, time) -> reward`, time after the step.
-        random_observation: Whether the observation is ±1, drawn at reset.
-        steps: The length of an episode.
-        observe_time: Whether the observation is the number of steps taken.
-        cut: Whether the episode is truncated at its end, not terminated.
+      name: Its name.
+      reward: `(sign, action, time) -> reward`, time after the step.
+      random_observation: Whether the observation is ±1, drawn at reset.
+      steps: The length of an episode.
+      observe_time: Whether the observation is the number of steps taken.
+      cut: Whether the episode is truncated at its end, not terminated.
 
     Returns:
-        The world. Its state is the sign and the time.
+      The world. Its state is the sign and the time.
     """
 
     def observe(sign, time):

@@ -19,11 +19,11 @@ def names() -> tuple[str, ...]:
     """The names that `make` knows, for help texts; of ALE's games only three.
 
     Returns:
-        The names, whether or not the packages behind them are installed.
+      The names, whether or not the packages behind them are installed.
 
     Example:
-        >>> names()[0]
-        'Breakout-MinAtar'
+      >>> names()[0]
+      'Breakout-MinAtar'
     """
     return (*MINATAR, *ALE, *BRAX, *PROBES)
 
@@ -32,22 +32,22 @@ def make(name: str, num_envs: SupportsIndex) -> VectorEnv:
     """N copies of the world of that name.
 
     Args:
-        name: One of `names()`, or `ALE/<Game>-v5` for any other game of ALE's.
-        num_envs: N.
+      name: One of `names()`, or `ALE/<Game>-v5` for any other game of ALE's.
+      num_envs: N.
 
     Returns:
-        The vector of worlds.
+      The vector of worlds.
 
     Raises:
-        ValueError: If there is no such world, or `num_envs` is below 1.
-        ImportError: If the world needs a package that is not installed.
+      ValueError: If there is no such world, or `num_envs` is below 1.
+      ImportError: If the world needs a package that is not installed.
 
     Example:
-        >>> import jax
-        >>> env = make("Probe-Image", 4)
-        >>> state, observation = env.reset(jax.random.key(0))
-        >>> observation.shape
-        (4, 10, 10, 1)
+      >>> import jax
+      >>> env = make("Probe-Image", 4)
+      >>> state, observation = env.reset(jax.random.key(0))
+      >>> observation.shape
+      (4, 10, 10, 1)
     """
     if name in PROBES:
         return vectorise(make_probe(name), num_envs)
@@ -65,8 +65,8 @@ def has_images(name: str) -> bool:
     """Whether a world's observations are images; says nothing of unknown names.
 
     Example:
-        >>> has_images("Breakout-MinAtar"), has_images("brax/ant")
-        (True, False)
+      >>> has_images("Breakout-MinAtar"), has_images("brax/ant")
+      (True, False)
     """
     if name in PROBES:
         return len(make_probe(name).observation_shape) == 3

@@ -16,11 +16,11 @@ class VectorState(NamedTuple):
     """The state of a vector of worlds.
 
     Attributes:
-        world: The states of the worlds, N in front.
-        episode_return: `[N]` float32, the return so far.
-        episode_length: `[N]` int32, the steps so far.
-        first: The worlds' first states and observations, where resets go back to
-            them; None where every episode starts afresh.
+      world: The states of the worlds, N in front.
+      episode_return: `[N]` float32, the return so far.
+      episode_length: `[N]` int32, the steps so far.
+      first: The worlds' first states and observations, where resets go back to
+        them; None where every episode starts afresh.
     """
 
     world: PyTree
@@ -39,27 +39,27 @@ def vectorise(
     ends at once has terminated.
 
     Args:
-        env: The world.
-        num_envs: N.
-        cache_resets: Whether every episode of a world starts where its first one did,
-            as in Brax. Otherwise every step computes N new starts and uses those it
-            needs: N worlds seldom step without an end among them, and under `vmap` a
-            branch would compute both sides anyway.
+      env: The world.
+      num_envs: N.
+      cache_resets: Whether every episode of a world starts where its first one did,
+        as in Brax. Otherwise every step computes N new starts and uses those it
+        needs: N worlds seldom step without an end among them, and under `vmap` a
+        branch would compute both sides anyway.
 
     Returns:
-        The vector of worlds. `reset` and `step` may be jitted, scanned and vmapped.
+      The vector of worlds. `reset` and `step` may be jitted, scanned and vmapped.
 
     Raises:
-        ValueError: If `num_envs` is below 1.
+      ValueError: If `num_envs` is below 1.
 
     Example:
-        >>> from auxjax.envs import make_probe
-        >>> env = vectorise(make_probe("Probe-DiscountedValue"), 1)
-        >>> state, observation = env.reset(jax.random.key(0))
-        >>> state, timestep = env.step(jax.random.key(1), state, jnp.array([0]))
-        >>> state, timestep = env.step(jax.random.key(2), state, jnp.array([0]))
-        >>> float(timestep.episode_return[0]), int(timestep.episode_length[0])
-        (1.0, 2)
+      >>> from auxjax.envs import make_probe
+      >>> env = vectorise(make_probe("Probe-DiscountedValue"), 1)
+      >>> state, observation = env.reset(jax.random.key(0))
+      >>> state, timestep = env.step(jax.random.key(1), state, jnp.array([0]))
+      >>> state, timestep = env.step(jax.random.key(2), state, jnp.array([0]))
+      >>> float(timestep.episode_return[0]), int(timestep.episode_length[0])
+      (1.0, 2)
     """
     num_envs = integer("num_envs", num_envs, 1)
 
@@ -122,14 +122,14 @@ def episode_statistics(
     """Adds one step to the running returns and lengths, and hands over the finished.
 
     Args:
-        running: The returns and lengths before the step.
-        reward: The unclipped rewards.
-        done: Where an episode ended.
-        valid: Where the step was a transition at all.
+      running: The returns and lengths before the step.
+      reward: The unclipped rewards.
+      done: Where an episode ended.
+      valid: Where the step was a transition at all.
 
     Returns:
-        The running pair after the step, zero where an episode ended; and the pair of
-        the episodes that ended, zero where none did.
+      The running pair after the step, zero where an episode ended; and the pair of
+      the episodes that ended, zero where none did.
     """
     total = running[0] + jnp.where(valid, reward, 0.0)
     length = running[1] + valid.astype(jnp.int32)

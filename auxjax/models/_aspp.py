@@ -18,15 +18,15 @@ class DeepLabHead(nn.Module):
     rates (three in the paper), and one number per channel for the whole image.
 
     Attributes:
-        out: Numbers per pixel.
-        channels: Of every branch.
-        rates: Their dilations.
-        norm: "batch" or "group".
-        dtype: In which the layers compute.
+      out: Numbers per pixel.
+      channels: Of every branch.
+      rates: Their dilations.
+      norm: "batch" or "group".
+      dtype: In which the layers compute.
 
     References:
-        Chen et al.: Rethinking Atrous Convolution for Semantic Image Segmentation
-        (2017), arXiv 1706.05587, Figure 5.
+      Chen et al.: Rethinking Atrous Convolution for Semantic Image Segmentation
+      (2017), arXiv 1706.05587, Figure 5.
     """
 
     out: int

@@ -17,7 +17,7 @@ class AttendedTrunk(nn.Module):
     """What the tasks of MTAN share: a residual network, and encoders between stages.
 
     Attributes:
-        design: Of the residual network.
+      design: Of the residual network.
     """
 
     design: Design
@@ -47,7 +47,7 @@ class Attention(nn.Module):
     a_s = encode_s(mask_s ⊙ u_s), pooled where the next stage is smaller
 
     Attributes:
-        design: Of the residual network.
+      design: Of the residual network.
     """
 
     design: Design

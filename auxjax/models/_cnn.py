@@ -28,24 +28,24 @@ def cnn(
     biases start at 0.
 
     Args:
-        out: Numbers out.
-        channels: Filters of each convolution, which keeps its input's size.
-        hidden: Units of the hidden layer.
-        scale: Gain of the last layer's initial weights.
-        relu_out: Whether a ReLU comes last too: a trunk, from which heads read.
-        implementation: How to convolve; see `convolve`.
-        dtype: In which the layers compute; the parameters are float32.
+      out: Numbers out.
+      channels: Filters of each convolution, which keeps its input's size.
+      hidden: Units of the hidden layer.
+      scale: Gain of the last layer's initial weights.
+      relu_out: Whether a ReLU comes last too: a trunk, from which heads read.
+      implementation: How to convolve; see `convolve`.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, images)` and `apply(params, images) -> [..., out]` for images
-        `[..., H, W, C]`, H and W at least 2 to the number of convolutions.
+      `init(key, images)` and `apply(params, images) -> [..., out]` for images
+      `[..., H, W, C]`, H and W at least 2 to the number of convolutions.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = cnn(10, channels=(4, 8), hidden=16)
-        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-        >>> model.apply(params, jnp.zeros((5, 8, 8, 1))).shape
-        (5, 10)
+      >>> import jax, jax.numpy as jnp
+      >>> model = cnn(10, channels=(4, 8), hidden=16)
+      >>> params = model.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+      >>> model.apply(params, jnp.zeros((5, 8, 8, 1))).shape
+      (5, 10)
     """
     return from_linen(
         _CNN(tuple(channels), hidden, out, scale, relu_out, implementation, dtype)

@@ -36,32 +36,32 @@ def convolve(
     out[i, j, o] = Σ_{a, b, c} images[i·s + a·d, j·s + b·d, c] · kernel[a, b, c, o]
 
     Args:
-        images: Channels last; any number of leading axes.
-        kernel: Height, width, channels in, channels out.
-        strides: Steps in rows and in columns.
-        padding: "VALID" (none), "SAME" (zeros, so that stride 1 keeps the size), or how
-            many zeros `((above, below), (left, right))`.
-        dilation: Distance d of the pixels that the kernel sees, in rows and columns.
-        implementation: How; the values are the same. "patches" cuts out what the kernel
-            sees at each place and multiplies by a matrix. "conv" is
-            `jax.lax.conv_general_dilated`; on a CPU its backward pass is no slower by
-            itself, but 3 to 50 times slower inside a `scan`, and training loops are
-            scans. "cpu" is the same with derivatives that are as fast as itself.
-            "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu,
-            and patches for a kernel of a single pixel.
+      images: Channels last; any number of leading axes.
+      kernel: Height, width, channels in, channels out.
+      strides: Steps in rows and in columns.
+      padding: "VALID" (none), "SAME" (zeros, so that stride 1 keeps the size), or how
+        many zeros `((above, below), (left, right))`.
+      dilation: Distance d of the pixels that the kernel sees, in rows and columns.
+      implementation: How; the values are the same. "patches" cuts out what the kernel
+        sees at each place and multiplies by a matrix. "conv" is
+        `jax.lax.conv_general_dilated`; on a CPU its backward pass is no slower by
+        itself, but 3 to 50 times slower inside a `scan`, and training loops are
+        scans. "cpu" is the same with derivatives that are as fast as itself.
+        "auto" takes conv unless JAX's default backend is a CPU; there it takes cpu,
+        and patches for a kernel of a single pixel.
 
     Returns:
-        The filtered images.
+      The filtered images.
 
     Raises:
-        ValueError: The implementation is unknown, or the kernel larger than the image.
+      ValueError: The implementation is unknown, or the kernel larger than the image.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> image = jnp.arange(4.0).reshape(1, 4, 1)
-        >>> difference = jnp.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
-        >>> convolve(image, difference)[0, :, 0]
-        Array([1., 1., 1.], dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> image = jnp.arange(4.0).reshape(1, 4, 1)
+      >>> difference = jnp.array([-1.0, 1.0]).reshape(1, 2, 1, 1)
+      >>> convolve(image, difference)[0, :, 0]
+      Array([1., 1., 1.], dtype=float32)
     """
     if implementation not in ("auto", "patches", "cpu", "conv"):
         raise ValueError(
@@ -105,17 +105,17 @@ class Conv(nn.Module):
     """`convolve` as a layer: parameters `kernel` `[h, w, I, O]` and `bias` `[O]`.
 
     Attributes:
-        features: Channels out.
-        kernel_size: Height and width of the kernel.
-        strides: Steps in rows and in columns.
-        padding: "VALID", "SAME", or how many zeros; see `convolve`.
-        implementation: "auto", "patches", "cpu" or "conv"; see `convolve`.
-        dtype: In which the layer computes; the parameters are float32.
-        kernel_init: Initialiser of the kernel.
-        dilation: Distance of the pixels that the kernel sees, in rows and columns.
-        use_bias: Whether there is a bias; none is needed before a normalisation.
-        pool: The window of a max pooling that comes before the bias: the same as one
-            that comes after it, with fewer sums, and less to keep.
+      features: Channels out.
+      kernel_size: Height and width of the kernel.
+      strides: Steps in rows and in columns.
+      padding: "VALID", "SAME", or how many zeros; see `convolve`.
+      implementation: "auto", "patches", "cpu" or "conv"; see `convolve`.
+      dtype: In which the layer computes; the parameters are float32.
+      kernel_init: Initialiser of the kernel.
+      dilation: Distance of the pixels that the kernel sees, in rows and columns.
+      use_bias: Whether there is a bias; none is needed before a normalisation.
+      pool: The window of a max pooling that comes before the bias: the same as one
+        that comes after it, with fewer sums, and less to keep.
     """
 
     features: int

@@ -39,30 +39,30 @@ def decoder(
     convolution in values, and costs about as much as the encoder.
 
     Args:
-        observation_shape: `(H, W, C)` or `(N,)`.
-        channels: Numbers per pixel; C unless given. 2 for an optical flow.
-        scale: Gain of the last layer's initial weights.
-        implementation: How to convolve; see `convolve`.
-        dtype: In which the layers compute; the parameters are float32.
+      observation_shape: `(H, W, C)` or `(N,)`.
+      channels: Numbers per pixel; C unless given. 2 for an optical flow.
+      scale: Gain of the last layer's initial weights.
+      implementation: How to convolve; see `convolve`.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, *latents)` and `apply(params, *latents) -> [..., H, W, channels]`;
-        several latents are concatenated along their last axis.
+      `init(key, *latents)` and `apply(params, *latents) -> [..., H, W, channels]`;
+      several latents are concatenated along their last axis.
 
     Raises:
-        ValueError: The shape is neither a vector's nor an image's.
+      ValueError: The shape is neither a vector's nor an image's.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> flow = decoder((10, 10, 4), 2)
-        >>> latent = next_latent = jnp.zeros((5, 8))
-        >>> params = flow.init(jax.random.key(0), latent, next_latent)
-        >>> flow.apply(params, latent, next_latent).shape
-        (5, 10, 10, 2)
+      >>> import jax, jax.numpy as jnp
+      >>> flow = decoder((10, 10, 4), 2)
+      >>> latent = next_latent = jnp.zeros((5, 8))
+      >>> params = flow.init(jax.random.key(0), latent, next_latent)
+      >>> flow.apply(params, latent, next_latent).shape
+      (5, 10, 10, 2)
 
     References:
-        Shi et al.: Real-Time Single Image and Video Super-Resolution Using an Efficient
-        Sub-Pixel Convolutional Neural Network (2016), arXiv 1609.05158.
+      Shi et al.: Real-Time Single Image and Video Super-Resolution Using an Efficient
+      Sub-Pixel Convolutional Neural Network (2016), arXiv 1609.05158.
     """
     shape = tuple(observation_shape)
     if len(shape) not in (1, 3):

@@ -54,34 +54,34 @@ def split_dense(
     Predictions are interpolated to the images' size.
 
     Args:
-        tasks: For each task by name, numbers per pixel: classes, or 3 for normals.
-        backbone: The trunk.
-        width: Factor on all channels.
-        normalise: Tasks whose predictions are made unit vectors; names that are no
-            task do not matter.
-        norm: "batch", or "group": no state, nothing shared between a batch's images.
-        dtype: In which the layers compute; the parameters are float32.
+      tasks: For each task by name, numbers per pixel: classes, or 3 for normals.
+      backbone: The trunk.
+      width: Factor on all channels.
+      normalise: Tasks whose predictions are made unit vectors; names that are no
+        task do not matter.
+      norm: "batch", or "group": no state, nothing shared between a batch's images.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, images) -> (params, state)`, with `params["trunk"]` shared and
-        `params["heads"][task]` the task's own. `apply(params, state, images, train) ->
-        ({task: [..., H, W, numbers]}, state)` for images `[..., H, W, C]`.
+      `init(key, images) -> (params, state)`, with `params["trunk"]` shared and
+      `params["heads"][task]` the task's own. `apply(params, state, images, train) ->
+      ({task: [..., H, W, numbers]}, state)` for images `[..., H, W, C]`.
 
     Raises:
-        ValueError: There is no task; the backbone or the norm is unknown.
+      ValueError: There is no task; the backbone or the norm is unknown.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = split_dense({"seg": 5, "depth": 1}, backbone="small", width=1 / 16)
-        >>> images = jnp.zeros((2, 16, 16, 3))
-        >>> params, state = model.init(jax.random.key(0), images)
-        >>> out, state = model.apply(params, state, images, train=True)
-        >>> {task: x.shape for task, x in out.items()}
-        {'seg': (2, 16, 16, 5), 'depth': (2, 16, 16, 1)}
+      >>> import jax, jax.numpy as jnp
+      >>> model = split_dense({"seg": 5, "depth": 1}, backbone="small", width=1 / 16)
+      >>> images = jnp.zeros((2, 16, 16, 3))
+      >>> params, state = model.init(jax.random.key(0), images)
+      >>> out, state = model.apply(params, state, images, train=True)
+      >>> {task: x.shape for task, x in out.items()}
+      {'seg': (2, 16, 16, 5), 'depth': (2, 16, 16, 1)}
 
     References:
-        Liu et al., *Auto-λ*, arXiv 2202.03091, Section 5.1, "Split". The head: Chen et
-        al. (2017), arXiv 1706.05587.
+      Liu et al., *Auto-λ*, arXiv 2202.03091, Section 5.1, "Split". The head: Chen et
+      al. (2017), arXiv 1706.05587.
     """
     plan = _plan(tasks, backbone, width, normalise, norm, dtype)
     return stateful_from_linen(_Split(plan))
@@ -104,30 +104,30 @@ def mtan_dense(
     that all tasks share; what is seen of the last stage goes into the task's head.
 
     Args:
-        tasks: As for `split_dense`.
-        backbone: As for `split_dense`.
-        width: As for `split_dense`.
-        normalise: As for `split_dense`.
-        norm: As for `split_dense`.
-        dtype: As for `split_dense`.
+      tasks: As for `split_dense`.
+      backbone: As for `split_dense`.
+      width: As for `split_dense`.
+      normalise: As for `split_dense`.
+      norm: As for `split_dense`.
+      dtype: As for `split_dense`.
 
     Returns:
-        As `split_dense`; `params["heads"][task]` holds the masks too.
+      As `split_dense`; `params["heads"][task]` holds the masks too.
 
     Raises:
-        ValueError: As `split_dense`.
+      ValueError: As `split_dense`.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = mtan_dense({"seg": 5, "depth": 1})
-        >>> images = jnp.zeros((2, 72, 96, 3))
-        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
-        >>> sorted(params["heads"]["seg"])
-        ['attention', 'decoder']
+      >>> import jax, jax.numpy as jnp
+      >>> model = mtan_dense({"seg": 5, "depth": 1})
+      >>> images = jnp.zeros((2, 72, 96, 3))
+      >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+      >>> sorted(params["heads"]["seg"])
+      ['attention', 'decoder']
 
     References:
-        Liu et al.: End-to-End Multi-Task Learning with Attention (2019), arXiv
-        1803.10704; on a ResNet as in *Auto-λ*, arXiv 2202.03091, Section 5.1.
+      Liu et al.: End-to-End Multi-Task Learning with Attention (2019), arXiv
+      1803.10704; on a ResNet as in *Auto-λ*, arXiv 2202.03091, Section 5.1.
     """
     plan = _plan(tasks, backbone, width, normalise, norm, dtype)
     return stateful_from_linen(_MTAN(plan))

@@ -39,33 +39,33 @@ def encoder(
     `features=512` makes the nature trunk DQN's, and `features=64` the usual 64-64 MLP.
 
     Args:
-        observation_shape: `(H, W, C)` or `(N,)`.
-        features: Size of the latent.
-        channels: Filters of the minatar trunk.
-        kind: The trunk; "auto" chooses by the shape.
-        implementation: How to convolve; see `convolve`.
-        dtype: In which the layers compute; the parameters are float32.
+      observation_shape: `(H, W, C)` or `(N,)`.
+      features: Size of the latent.
+      channels: Filters of the minatar trunk.
+      kind: The trunk; "auto" chooses by the shape.
+      implementation: How to convolve; see `convolve`.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, observation) -> params` and `apply(params, observation) -> latent
-        [..., features]`. Observations `[..., *observation_shape]` may be bool, uint8
-        (scaled to [0, 1]) or float.
+      `init(key, observation) -> params` and `apply(params, observation) -> latent
+      [..., features]`. Observations `[..., *observation_shape]` may be bool, uint8
+      (scaled to [0, 1]) or float.
 
     Raises:
-        ValueError: The kind is unknown, or does not suit the shape.
+      ValueError: The kind is unknown, or does not suit the shape.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = encoder((10, 10, 4), features=8)
-        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 10, 10, 4)))
-        >>> model.apply(params, jnp.zeros((5, 10, 10, 4), bool)).shape
-        (5, 8)
+      >>> import jax, jax.numpy as jnp
+      >>> model = encoder((10, 10, 4), features=8)
+      >>> params = model.init(jax.random.key(0), jnp.zeros((1, 10, 10, 4)))
+      >>> model.apply(params, jnp.zeros((5, 10, 10, 4), bool)).shape
+      (5, 8)
 
     References:
-        minatar: Young, Tian: MinAtar (2019), arXiv 1903.03176. nature: Mnih et al.:
-        Human-level control through deep reinforcement learning, Nature 518 (2015).
-        mlp: Schulman et al.: Proximal Policy Optimization Algorithms (2017), arXiv
-        1707.06347.
+      minatar: Young, Tian: MinAtar (2019), arXiv 1903.03176. nature: Mnih et al.:
+      Human-level control through deep reinforcement learning, Nature 518 (2015).
+      mlp: Schulman et al.: Proximal Policy Optimization Algorithms (2017), arXiv
+      1707.06347.
     """
     shape = tuple(observation_shape)
     if len(shape) not in (1, 3):

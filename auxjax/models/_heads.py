@@ -16,21 +16,21 @@ def linear_head(out: int, *, scale: float = 1.0, dtype: Any = jnp.float32) -> Mo
     """One linear layer with orthogonal weights.
 
     Args:
-        out: Numbers out.
-        scale: Gain of the initial weights. Small (0.01) for a policy's logits, so that
-            the first policy is nearly uniform; 1 for a value.
-        dtype: In which the layer computes; the parameters are float32.
+      out: Numbers out.
+      scale: Gain of the initial weights. Small (0.01) for a policy's logits, so that
+        the first policy is nearly uniform; 1 for a value.
+      dtype: In which the layer computes; the parameters are float32.
 
     Returns:
-        `init(key, *inputs)` and `apply(params, *inputs) -> [..., out]`; several inputs
-        are concatenated along their last axis.
+      `init(key, *inputs)` and `apply(params, *inputs) -> [..., out]`; several inputs
+      are concatenated along their last axis.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> head = linear_head(3, scale=0.01)
-        >>> params = head.init(jax.random.key(0), jnp.zeros((1, 8)))
-        >>> head.apply(params, jnp.zeros((5, 8))).shape
-        (5, 3)
+      >>> import jax, jax.numpy as jnp
+      >>> head = linear_head(3, scale=0.01)
+      >>> params = head.init(jax.random.key(0), jnp.zeros((1, 8)))
+      >>> head.apply(params, jnp.zeros((5, 8))).shape
+      (5, 3)
     """
     return from_linen(_Head((), out, scale, dtype))
 
@@ -41,22 +41,22 @@ def mlp_head(
     """One hidden layer of ReLUs, then a linear layer.
 
     Args:
-        hidden: Units of the hidden layer.
-        out: Numbers out.
-        scale: Gain of the last layer's initial weights.
-        dtype: In which the layers compute; the parameters are float32.
+      hidden: Units of the hidden layer.
+      out: Numbers out.
+      scale: Gain of the last layer's initial weights.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, *inputs)` and `apply(params, *inputs) -> [..., out]`; several inputs
-        are concatenated along their last axis.
+      `init(key, *inputs)` and `apply(params, *inputs) -> [..., out]`; several inputs
+      are concatenated along their last axis.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> inverse = mlp_head(16, 3)  # which of 3 actions led from φ to φ'?
-        >>> latent = next_latent = jnp.zeros((5, 8))
-        >>> params = inverse.init(jax.random.key(0), latent, next_latent)
-        >>> inverse.apply(params, latent, next_latent).shape
-        (5, 3)
+      >>> import jax, jax.numpy as jnp
+      >>> inverse = mlp_head(16, 3)  # which of 3 actions led from φ to φ'?
+      >>> latent = next_latent = jnp.zeros((5, 8))
+      >>> params = inverse.init(jax.random.key(0), latent, next_latent)
+      >>> inverse.apply(params, latent, next_latent).shape
+      (5, 3)
     """
     return from_linen(_Head((hidden,), out, scale, dtype))
 
@@ -67,20 +67,20 @@ def embed_action(
     """An action as numbers a network can read.
 
     Args:
-        action: Integers `[...]`, discrete; or floats `[..., K]`, continuous.
-        num_actions: How many discrete actions there are.
+      action: Integers `[...]`, discrete; or floats `[..., K]`, continuous.
+      num_actions: How many discrete actions there are.
 
     Returns:
-        One-hot rows `[..., num_actions]` in float32; continuous actions unchanged.
+      One-hot rows `[..., num_actions]` in float32; continuous actions unchanged.
 
     Raises:
-        ValueError: `num_actions` is missing for discrete actions.
+      ValueError: `num_actions` is missing for discrete actions.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> embed_action(jnp.array([2, 0]), 3)
-        Array([[0., 0., 1.],
-               [1., 0., 0.]], dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> embed_action(jnp.array([2, 0]), 3)
+      Array([[0., 0., 1.],
+             [1., 0., 0.]], dtype=float32)
     """
     if not jnp.issubdtype(action.dtype, jnp.integer):
         return action

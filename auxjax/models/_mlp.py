@@ -26,30 +26,30 @@ def mlp(
     biases start at 0.
 
     Args:
-        hidden: Units of each hidden layer.
-        out: Numbers out.
-        flatten: How many of the input's last axes are flattened: 1 for vectors, 2 for
-            images `[..., H, W]`, 3 for `[..., H, W, C]`.
-        scale: Gain of the last layer's initial weights.
-        relu_out: Whether a ReLU comes last too: a trunk, from which heads read.
-        dtype: In which the layers compute; the parameters are float32.
+      hidden: Units of each hidden layer.
+      out: Numbers out.
+      flatten: How many of the input's last axes are flattened: 1 for vectors, 2 for
+        images `[..., H, W]`, 3 for `[..., H, W, C]`.
+      scale: Gain of the last layer's initial weights.
+      relu_out: Whether a ReLU comes last too: a trunk, from which heads read.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, inputs)` and `apply(params, inputs) -> [..., out]`.
+      `init(key, inputs)` and `apply(params, inputs) -> [..., out]`.
 
     Raises:
-        ValueError: `flatten` is below 1.
+      ValueError: `flatten` is below 1.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = mlp((100, 100, 100), 10, flatten=2)
-        >>> params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28)))
-        >>> model.apply(params, jnp.zeros((5, 28, 28))).shape
-        (5, 10)
+      >>> import jax, jax.numpy as jnp
+      >>> model = mlp((100, 100, 100), 10, flatten=2)
+      >>> params = model.init(jax.random.key(0), jnp.zeros((1, 28, 28)))
+      >>> model.apply(params, jnp.zeros((5, 28, 28))).shape
+      (5, 10)
 
     References:
-        Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
-        1812.02224: three layers of 100 on rotated digits.
+      Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
+      1812.02224: three layers of 100 on rotated digits.
     """
     if flatten < 1:
         raise ValueError(f"`flatten` should be at least 1. Found {flatten}.")

@@ -39,8 +39,8 @@ class Model:
     """A pair of pure functions.
 
     Attributes:
-        init: `init(key, *inputs) -> params`. Only the inputs' shapes count.
-        apply: `apply(params, *inputs) -> output`.
+      init: `init(key, *inputs) -> params`. Only the inputs' shapes count.
+      apply: `apply(params, *inputs) -> output`.
     """
 
     init: Callable[..., Params]

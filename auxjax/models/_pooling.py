@@ -30,23 +30,23 @@ def max_pool(
     Where several are, the first one's pixel takes the gradient.
 
     Args:
-        images: Channels last; any number of leading axes.
-        window: Rows and columns.
-        strides: Steps in rows and in columns; the window's size unless given, so that
-            windows do not overlap. Rows and columns that fill no window are dropped.
-        padding: Rows above and below, columns left and right, which are never largest.
+      images: Channels last; any number of leading axes.
+      window: Rows and columns.
+      strides: Steps in rows and in columns; the window's size unless given, so that
+        windows do not overlap. Rows and columns that fill no window are dropped.
+      padding: Rows above and below, columns left and right, which are never largest.
 
     Returns:
-        The pooled images.
+      The pooled images.
 
     Raises:
-        ValueError: The window is larger than the image.
+      ValueError: The window is larger than the image.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> image = jnp.array([[1.0, 2.0, 9.0], [3.0, 0.0, 9.0]])
-        >>> max_pool(image[..., None]).tolist()  # the last column fills no window
-        [[[3.0]]]
+      >>> import jax.numpy as jnp
+      >>> image = jnp.array([[1.0, 2.0, 9.0], [3.0, 0.0, 9.0]])
+      >>> max_pool(image[..., None]).tolist()  # the last column fills no window
+      [[[3.0]]]
     """
     strides = tuple(window) if strides is None else tuple(strides)
     *lead, height, width, channels = images.shape
@@ -109,16 +109,16 @@ def resize(
     numbers per row. (PyTorch calls this `align_corners=True`.)
 
     Args:
-        images: Channels last; any number of leading axes.
-        size: Height and width asked for.
+      images: Channels last; any number of leading axes.
+      size: Height and width asked for.
 
     Returns:
-        The resized images.
+      The resized images.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> resize(jnp.array([[0.0, 1.0]])[..., None], (1, 5))[0, :, 0]
-        Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+      >>> import jax.numpy as jnp
+      >>> resize(jnp.array([[0.0, 1.0]])[..., None], (1, 5))[0, :, 0]
+      Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
     """
     rows = jnp.asarray(_between(images.shape[-3], size[0]), images.dtype)
     columns = jnp.asarray(_between(images.shape[-2], size[1]), images.dtype)

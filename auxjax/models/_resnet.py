@@ -29,16 +29,16 @@ class Design:
     """What tells one residual network from another.
 
     Attributes:
-        bottleneck: Whether blocks are 1×1, 3×3, 1×1 convolutions and not two 3×3.
-        blocks: Of each of the four stages.
-        channels: Of each stage's 3×3 convolutions; its output has four times as many
-            with bottlenecks.
-        stem: What comes first.
-        dilate: For stages 2, 3 and 4, whether the kernels are spread twice as far
-            instead of the image being halved.
-        width: Factor on all channels.
-        norm: "batch" or "group".
-        dtype: In which the layers compute.
+      bottleneck: Whether blocks are 1×1, 3×3, 1×1 convolutions and not two 3×3.
+      blocks: Of each of the four stages.
+      channels: Of each stage's 3×3 convolutions; its output has four times as many
+        with bottlenecks.
+      stem: What comes first.
+      dilate: For stages 2, 3 and 4, whether the kernels are spread twice as far
+        instead of the image being halved.
+      width: Factor on all channels.
+      norm: "batch" or "group".
+      dtype: In which the layers compute.
     """
 
     bottleneck: bool
@@ -80,37 +80,37 @@ def resnet18(
     """ResNet-18: eight blocks of two 3×3 convolutions.
 
     Args:
-        num_classes: How many logits; None for the features alone.
-        stem: "imagenet" (7×7 of stride 2, pooled), or for small images "cifar" (3×3)
-            or "half" (3×3 of stride 2).
-        dilate: For stages 2, 3 and 4, whether to keep the image's size and spread the
-            kernels instead. The parameters are the same.
-        width: Factor on all channels.
-        norm: "batch", or "group": no state, nothing shared between a batch's images.
-        dtype: In which the layers compute; the parameters are float32.
+      num_classes: How many logits; None for the features alone.
+      stem: "imagenet" (7×7 of stride 2, pooled), or for small images "cifar" (3×3)
+        or "half" (3×3 of stride 2).
+      dilate: For stages 2, 3 and 4, whether to keep the image's size and spread the
+        kernels instead. The parameters are the same.
+      width: Factor on all channels.
+      norm: "batch", or "group": no state, nothing shared between a batch's images.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, images) -> (params, state)` with `params["trunk"]` and, with classes,
-        `params["head"]`. `apply(params, state, images, train) -> (output, state)`
-        for images `[..., H, W, C]`: logits `[..., num_classes]`, or without classes the
-        feature map `[..., H / 32, W / 32, 512]`, rounded up, larger if dilated.
+      `init(key, images) -> (params, state)` with `params["trunk"]` and, with classes,
+      `params["head"]`. `apply(params, state, images, train) -> (output, state)`
+      for images `[..., H, W, C]`: logits `[..., num_classes]`, or without classes the
+      feature map `[..., H / 32, W / 32, 512]`, rounded up, larger if dilated.
 
     Raises:
-        ValueError: The stem or the norm is unknown, or `dilate` not three long.
+      ValueError: The stem or the norm is unknown, or `dilate` not three long.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = resnet18(10, stem="cifar", width=1 / 16)
-        >>> images = jnp.zeros((2, 8, 8, 3))
-        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
-        >>> train = lambda *args: model.apply(*args, train=True)
-        >>> logits, state = jax.eval_shape(train, params, state, images)
-        >>> logits.shape
-        (2, 10)
+      >>> import jax, jax.numpy as jnp
+      >>> model = resnet18(10, stem="cifar", width=1 / 16)
+      >>> images = jnp.zeros((2, 8, 8, 3))
+      >>> params, state = jax.eval_shape(model.init, jax.random.key(0), images)
+      >>> train = lambda *args: model.apply(*args, train=True)
+      >>> logits, state = jax.eval_shape(train, params, state, images)
+      >>> logits.shape
+      (2, 10)
 
     References:
-        He et al.: Deep Residual Learning (2015), arXiv 1512.03385, Table 1. Dilation:
-        Yu et al.: Dilated Residual Networks (2017), arXiv 1705.09914.
+      He et al.: Deep Residual Learning (2015), arXiv 1512.03385, Table 1. Dilation:
+      Yu et al.: Dilated Residual Networks (2017), arXiv 1705.09914.
     """
     blocks = (2, 2, 2, 2)
     design = Design(
@@ -137,32 +137,32 @@ def resnet50(
     """ResNet-50: sixteen bottlenecks, with the stride on their 3×3 convolution.
 
     Args:
-        num_classes: As for `resnet18`.
-        stem: As for `resnet18`.
-        dilate: As for `resnet18`; DeepLab's trunk dilates stages 3 and 4.
-        width: As for `resnet18`.
-        norm: As for `resnet18`.
-        dtype: As for `resnet18`.
+      num_classes: As for `resnet18`.
+      stem: As for `resnet18`.
+      dilate: As for `resnet18`; DeepLab's trunk dilates stages 3 and 4.
+      width: As for `resnet18`.
+      norm: As for `resnet18`.
+      dtype: As for `resnet18`.
 
     Returns:
-        As `resnet18`; the feature map has 2048 channels.
+      As `resnet18`; the feature map has 2048 channels.
 
     Raises:
-        ValueError: As `resnet18`.
+      ValueError: As `resnet18`.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = resnet50(dilate=(False, True, True))
-        >>> image = jnp.zeros((1, 288, 384, 3))
-        >>> params, state = jax.eval_shape(model.init, jax.random.key(0), image)
-        >>> out, _ = jax.eval_shape(
-        ...     lambda *args: model.apply(*args, train=True), params, state, image
-        ... )
-        >>> out.shape
-        (1, 36, 48, 2048)
+      >>> import jax, jax.numpy as jnp
+      >>> model = resnet50(dilate=(False, True, True))
+      >>> image = jnp.zeros((1, 288, 384, 3))
+      >>> params, state = jax.eval_shape(model.init, jax.random.key(0), image)
+      >>> out, _ = jax.eval_shape(
+      ...     lambda *args: model.apply(*args, train=True), params, state, image
+      ... )
+      >>> out.shape
+      (1, 36, 48, 2048)
 
     References:
-        As `resnet18`. The stride's place: Goyal et al. (2017), arXiv 1706.02677.
+      As `resnet18`. The stride's place: Goyal et al. (2017), arXiv 1706.02677.
     """
     blocks = (3, 4, 6, 3)
     design = Design(
@@ -185,13 +185,13 @@ class Block(nn.Module):
     """A residual block: convolutions, to which its input is added.
 
     Attributes:
-        design: Of the network.
-        channels: Of the 3×3 convolutions; four times as many come out of a bottleneck.
-        stride: Step of the first 3×3 convolution.
-        dilation: Of the first 3×3 convolution.
-        dilation2: Of the second, where there is one.
-        project: Whether the input passes through a 1×1 convolution, because its size
-            or its channels change.
+      design: Of the network.
+      channels: Of the 3×3 convolutions; four times as many come out of a bottleneck.
+      stride: Step of the first 3×3 convolution.
+      dilation: Of the first 3×3 convolution.
+      dilation2: Of the second, where there is one.
+      project: Whether the input passes through a 1×1 convolution, because its size
+        or its channels change.
     """
 
     design: Design

@@ -29,10 +29,10 @@ class StatefulModel:
     `auxjax.supervised.make_step(has_state=True)` wants one.
 
     Attributes:
-        init: `init(key, *inputs) -> (params, state)`. Only the inputs' shapes count.
-        apply: `apply(params, state, *inputs, train) -> (output, new_state)`. With
-            `train=True` layers normalise by the batch and the state moves; with
-            `train=False` they normalise by the state, which stays.
+      init: `init(key, *inputs) -> (params, state)`. Only the inputs' shapes count.
+      apply: `apply(params, state, *inputs, train) -> (output, new_state)`. With
+        `train=True` layers normalise by the batch and the state moves; with
+        `train=False` they normalise by the state, which stays.
     """
 
     init: Callable[..., tuple[Params, Any]]
@@ -75,15 +75,15 @@ class ConvNorm(nn.Module):
     """Convolution, normalisation, non-linearity: what these networks are made of.
 
     Attributes:
-        features: Channels out.
-        kernel_size: Side of the kernel.
-        stride: Step in rows and columns.
-        dilation: Distance of the pixels that the kernel sees.
-        use_bias: Whether the convolution has a bias. The normalisation undoes it, but
-            some published networks have it.
-        activation: What comes last; None for nothing.
-        norm: "batch" (running means with momentum 0.9) or "group" (up to 32 groups).
-        dtype: In which the layers compute; the parameters are float32.
+      features: Channels out.
+      kernel_size: Side of the kernel.
+      stride: Step in rows and columns.
+      dilation: Distance of the pixels that the kernel sees.
+      use_bias: Whether the convolution has a bias. The normalisation undoes it, but
+        some published networks have it.
+      activation: What comes last; None for nothing.
+      norm: "batch" (running means with momentum 0.9) or "group" (up to 32 groups).
+      dtype: In which the layers compute; the parameters are float32.
     """
 
     features: int

@@ -39,41 +39,41 @@ def vgg16(
     2×2 places). A pooling that would leave nothing is left out, so 8×8 digits fit.
 
     Args:
-        heads: For each task, numbers out.
-        hidden: Units of each head's hidden layer; None for heads of one linear layer.
-        width: Factor on the trunk's channels.
-        norm: "batch", or "group": no state, nothing shared between a batch's images.
-        dtype: In which the layers compute; the parameters are float32.
+      heads: For each task, numbers out.
+      hidden: Units of each head's hidden layer; None for heads of one linear layer.
+      width: Factor on the trunk's channels.
+      norm: "batch", or "group": no state, nothing shared between a batch's images.
+      dtype: In which the layers compute; the parameters are float32.
 
     Returns:
-        `init(key, images) -> (params, state)`, with `params["trunk"]` shared and
-        `params["heads"][i]` task i's. `apply(params, state, images, train, head=None)
-        -> (logits, state)` for images `[..., H, W, C]`: with `head=None` a tuple of
-        `[..., heads[i]]`, one per task; with `head=i` task i's alone, and no other head
-        is computed; with `head="own"` images `[T, ..., H, W, C]` hold each task's own,
-        the trunk sees all as one batch, and the tuple's entries are task by task.
+      `init(key, images) -> (params, state)`, with `params["trunk"]` shared and
+      `params["heads"][i]` task i's. `apply(params, state, images, train, head=None)
+      -> (logits, state)` for images `[..., H, W, C]`: with `head=None` a tuple of
+      `[..., heads[i]]`, one per task; with `head=i` task i's alone, and no other head
+      is computed; with `head="own"` images `[T, ..., H, W, C]` hold each task's own,
+      the trunk sees all as one batch, and the tuple's entries are task by task.
 
     Raises:
-        ValueError: There is no head; the norm or, in `apply`, the head is unknown.
+      ValueError: There is no head; the norm or, in `apply`, the head is unknown.
 
     Example:
-        >>> import jax, jax.numpy as jnp
-        >>> model = vgg16([5, 3], width=1 / 64, hidden=4)
-        >>> images = jnp.zeros((2, 8, 8, 3))
-        >>> params, state = model.init(jax.random.key(0), images)
-        >>> logits, state = model.apply(params, state, images, train=True)
-        >>> [x.shape for x in logits]
-        [(2, 5), (2, 3)]
+      >>> import jax, jax.numpy as jnp
+      >>> model = vgg16([5, 3], width=1 / 64, hidden=4)
+      >>> images = jnp.zeros((2, 8, 8, 3))
+      >>> params, state = model.init(jax.random.key(0), images)
+      >>> logits, state = model.apply(params, state, images, train=True)
+      >>> [x.shape for x in logits]
+      [(2, 5), (2, 3)]
 
     Paper and code:
-        | | here | papers | code |
-        |---|---|---|---|
-        | head | two layers (`hidden`) | MAXL's line: two; Auto-λ: "a layer" | one |
-        | normalisation | shared | not told | one per task (Auto-λ) |
+      | | here | papers | code |
+      |---|---|---|---|
+      | head | two layers (`hidden`) | MAXL's line: two; Auto-λ: "a layer" | one |
+      | normalisation | shared | not told | one per task (Auto-λ) |
 
     References:
-        Simonyan, Zisserman: Very Deep Convolutional Networks (2014), arXiv 1409.1556,
-        column D. Liu et al., *Auto-λ*, arXiv 2202.03091, Section 5.2: 20 domains.
+      Simonyan, Zisserman: Very Deep Convolutional Networks (2014), arXiv 1409.1556,
+      column D. Liu et al., *Auto-λ*, arXiv 2202.03091, Section 5.2: 20 domains.
     """
     if not heads:
         raise ValueError("`heads` should name at least one task. Found none.")

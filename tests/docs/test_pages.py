@@ -126,11 +126,11 @@ DOCSTRING = """One line about `other`.
 
     Paper and code:
 
-      =====  ======
-      here   exact
-      there  to a
-             digit
-      =====  ======
+      | | |
+      |---|---|
+      | here | exact |
+      | there | to a |
+      | | digit |
 """
 
 MARKDOWN = """One line about <`other`>.
