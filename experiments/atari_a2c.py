@@ -33,7 +33,7 @@ with needs("rl", "plots"):
     from lab import main as script
     from lab.folders import choose_folder
     from lab.options import Options, free
-    from lab.spelling import in_todays_words
+    from lab.spelling import todays_values
 
 Methods = Annotated[tuple[str, ...], arg(metavar=f"{{{','.join(METHODS)}}} ...")]
 
@@ -72,8 +72,7 @@ class Config(Options, A2CConfig):
     def __post_init__(self):
         """Checks what the command line said; an agent's settings check themselves."""
         Options.__post_init__(self)
-        names = tuple(METHOD_ALIASES.get(name, name) for name in self.method)
-        object.__setattr__(self, "method", names)
+        object.__setattr__(self, "method", todays_values(self.method, METHOD_ALIASES))
         self.each_once("method")
         self.at_least_one("seeds", "chunk", "checkpoint_every")
         run.variants(self)
@@ -92,15 +91,7 @@ SMOKE_CHOICES = {"method": ("olaux",), "aux": ("inverse", "autoencoder")}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs every variant, then compares them."""
-    words = in_todays_words(
-        args, {"--methods": "--method"}, {"--method": METHOD_ALIASES}
-    )
-    script.start(
-        *(Config, compare, words),
-        description=__doc__,
-        smoke=SMOKE,
-        choices=SMOKE_CHOICES,
-    )
+    script.start(Config, compare, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def compare(config: Config) -> None:

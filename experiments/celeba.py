@@ -96,9 +96,7 @@ SMOKE_CHOICES = {"method": ("equal",), "aux": ()}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    script.start(
-        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
-    )
+    script.start(Config, run, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def run(config: Config) -> None:

@@ -94,9 +94,7 @@ SMOKE |= {"size": 16, "train_size": 8, "test_size": 8, "augment": False}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every variant, then says what came out."""
-    script.start(
-        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=smoke_choices
-    )
+    script.start(Config, run, args, __doc__, SMOKE, smoke_choices)
 
 
 def run(config: Config) -> None:

@@ -60,9 +60,7 @@ SMOKE_CHOICES = {"models": ("mlp",)}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Measures, then says what came out."""
-    script.start(
-        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
-    )
+    script.start(Config, run, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def run(config: Config) -> None:

@@ -35,7 +35,7 @@ with needs("vision", "plots"):
     from lab.folders import choose_folder
     from lab.loop import train
     from lab.options import free
-    from lab.primaries import Aux, ManyTasks, choose_primaries, train_all
+    from lab.primaries import ManyTasks, choose_primaries, train_all
     from lab.report import write
     from lab.training import SINGLE, say
 
@@ -49,7 +49,7 @@ class Config(ManyTasks):
     )
     """In the multi-task setting: names out of `experiments/lab/rules.py`, and `single`,
     a network for each domain."""
-    aux: Aux = free(("gcs", "autolambda-main"))
+    aux: tuple[str, ...] = free(("gcs", "autolambda-main"))
     primaries: tuple[int, ...] = free(())
     """Which domains take turns as the main task, by number from 1. By default four."""
     source: DomainSource = "mnist_5000"
@@ -93,9 +93,7 @@ SMOKE_CHOICES = {"method": (SINGLE,), "aux": (), "source": "digits", "shrink": N
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method in both settings, then says what came out."""
-    script.start(
-        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
-    )
+    script.start(Config, run, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def run(config: Config) -> None:

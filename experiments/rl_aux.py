@@ -35,13 +35,12 @@ with needs("vision", "plots"):
     from lab.folders import choose_folder
     from lab.options import free
     from lab.report import write
-    from lab.spelling import in_todays_words
     from lab.training import say
     from labelling.data import DataOptions, few_to_test, read
     from labelling.networks import NetworkOptions
     from labelling.report import report
     from labelling.run import train
-    from labelling.variants import OLDER_OPTIONS, check, fitting, resolve, variants
+    from labelling.variants import check, fitting, resolve, variants
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +91,7 @@ SMOKE_CHOICES = {"method": ("maxl",)}
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method, then says what came out."""
-    script.start(
-        *(Config, run, in_todays_words(args, OLDER_OPTIONS)),
-        description=__doc__,
-        smoke=SMOKE,
-        choices=SMOKE_CHOICES,
-    )
+    script.start(Config, run, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def run(said: Config) -> None:

@@ -73,9 +73,7 @@ SMOKE_CHOICES = {"source": "digits", "rotations": (90,), "method": (SINGLE, "gcs
 
 def main(args: Sequence[str] | None = None) -> None:
     """Trains every method at every rotation, then says what came out."""
-    script.start(
-        *(Config, run, args), description=__doc__, smoke=SMOKE, choices=SMOKE_CHOICES
-    )
+    script.start(Config, run, args, __doc__, SMOKE, SMOKE_CHOICES)
 
 
 def run(config: Config) -> None:

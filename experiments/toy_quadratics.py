@@ -77,11 +77,8 @@ def main(args: Sequence[str] | None = None, *, olaux: Any = None) -> None:
     Raises:
       SystemExit: a claim fails.
     """
-    failed = script.start(
-        *(Config, functools.partial(run, olaux=olaux), args),
-        description=__doc__,
-        smoke=SMOKE,
-    )
+    run_with = functools.partial(run, olaux=olaux)
+    failed = script.start(Config, run_with, args, __doc__, SMOKE)
     if failed:
         sys.exit("Failed: " + "; ".join(failed))
 

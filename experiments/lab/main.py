@@ -8,6 +8,7 @@ from typing import Any
 
 from auxjax.run import parse, plain_errors, use_compilation_cache
 from lab.options import unless_said
+from lab.spelling import todays_options
 from lab.start import quick_compilation
 
 
@@ -15,8 +16,7 @@ def start(
     config: type,
     run: Callable[[Any], Any],
     args: Sequence[str] | None,
-    *,
-    description: str | None,
+    doc: str | None,
     smoke: Mapping[str, Any],
     choices: Mapping[str, Any] | Callable[[Any], Mapping[str, Any]] | None = None,
 ) -> Any:
@@ -26,7 +26,7 @@ def start(
       config: the script's dataclass.
       run: what to do with an instance of it.
       args: the words of the command line; None: those of the program.
-      description: the first lines of `--help`.
+      doc: the first lines of `--help`.
       smoke: what `--smoke` makes small, field -> value; options that would be
         overridden are refused.
       choices: what `--smoke` chooses where the command line does not; or what says so
@@ -35,8 +35,9 @@ def start(
     Returns:
       What `run` returns.
     """
+    args = todays_options(args)
     with plain_errors():
-        chosen = parse(config, description=description, args=args, smoke=smoke)
+        chosen = parse(config, description=doc, args=args, smoke=smoke)
         if chosen.smoke and choices:
             choices = choices(chosen) if callable(choices) else choices
             chosen = dataclasses.replace(chosen, **unless_said(choices, args))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 MAY_DIFFER = "may_differ"
-ALSO_CALLED = {"--auxiliary": "--aux"}  # an option's other name -> its name
 
 
 def free(default: Any) -> Any:
@@ -96,8 +95,7 @@ def unless_said(
       {'source': 'digits'}
     """
     words = sys.argv[1:] if args is None else args
-    options = (word.partition("=")[0].replace("_", "-") for word in words)
-    said = {ALSO_CALLED.get(option, option) for option in options}
+    said = {word.partition("=")[0].replace("_", "-") for word in words}
     return {
         name: value
         for name, value in choices.items()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import tyro
 
 from auxjax.run import RunError, line_styles, mean_and_std, mean_std
 from lab.axes import bare, rows_of_points
@@ -16,8 +15,6 @@ from lab.curves import Curves
 from lab.options import free
 from lab.rules import check_names
 from lab.training import Training
-
-Aux = Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--auxiliary"])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +29,7 @@ class ManyTasks(Training):
       width: factor on the trunk's channels.
     """
 
-    aux: Aux = free(("autolambda-main",))
+    aux: tuple[str, ...] = free(("autolambda-main",))
     primaries: tuple[str, ...] = free(())
     data_dir: Path | None = free(None)
     width: float = 1.0

@@ -5,36 +5,55 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+OPTIONS = {
+    "--methods": "--method",
+    "--auxiliary": "--aux",
+    "--ppo-learning-rate": "--ppo.learning-rate",
+    "--ppo-epochs": "--ppo.epochs",
+    "--ppo-minibatch": "--ppo.minibatch-size",
+    "--ppo-entropy": "--ppo.entropy-coef",
+}
+"""Of all scripts: an option's other name -> its name."""
 
-def in_todays_words(
-    args: Sequence[str] | None,
-    options: Mapping[str, str],
-    values: Mapping[str, Mapping[str, str]] | None = None,
-) -> list[str]:
-    """A command line with its older words replaced; each is named on stderr.
+
+def todays_options(args: Sequence[str] | None) -> list[str]:
+    """A command line with its older options replaced; each is named on stderr.
 
     Args:
       args: the words of the command line; None: those of the program.
-      options: what options are called now, `{"--methods": "--method"}`.
-      values: what their values are called now, by option.
 
     Example:
-      >>> names = {"--method": {"none": "single"}}
-      >>> words = ["--methods", "none", "olaux", "--name", "none"]
-      >>> in_todays_words(words, {"--methods": "--method"}, names)
-      ['--method', 'single', 'olaux', '--name', 'none']
+      >>> todays_options(["--methods=gcs", "--name", "aux"])
+      ['--method=gcs', '--name', 'aux']
     """
-    option, words = "", []
+    words = []
     for word in sys.argv[1:] if args is None else args:
-        now = word
-        if word.startswith("--"):
-            option, equals, value = word.partition("=")
-            option = option.replace("_", "-")
-            option = options.get(option, option)
-            now = f"{option}{equals}{value}"
-        else:
-            now = (values or {}).get(option, {}).get(word, word)
-        if now.replace("_", "-") != word.replace("_", "-"):
-            print(f"`{word}` is called `{now}`.", file=sys.stderr)
-        words.append(now)
+        option, equals, value = word.partition("=")
+        now = OPTIONS.get(option.replace("_", "-"))
+        if now is not None:
+            say_name(option, now)
+            word = f"{now}{equals}{value}"
+        words.append(word)
     return words
+
+
+def todays_values(values: Sequence[str], names: Mapping[str, str]) -> tuple[str, ...]:
+    """An option's values with the older ones replaced; each is named on stderr.
+
+    Args:
+      values: what the command line says.
+      names: what they are called now.
+
+    Example:
+      >>> todays_values(["none", "olaux"], {"none": "single"})
+      ('single', 'olaux')
+    """
+    for value in values:
+        if value in names:
+            say_name(value, names[value])
+    return tuple(names.get(value, value) for value in values)
+
+
+def say_name(word: str, now: str) -> None:
+    """A line on stderr."""
+    print(f"`{word}` is called `{now}`.", file=sys.stderr)

@@ -34,15 +34,6 @@ LARGE = {
 """The paper's."""
 
 
-OLDER_OPTIONS = {
-    "--ppo-learning-rate": "--ppo.learning-rate",
-    "--ppo-epochs": "--ppo.epochs",
-    "--ppo-minibatch": "--ppo.minibatch-size",
-    "--ppo-entropy": "--ppo.entropy-coef",
-}
-"""What the options of older commands are called now."""
-
-
 class Variant(NamedTuple):
     """One training: a method, and what the ablations change."""
 

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from auxjax.run import open_run, parse
+from tests._scripts import load_script
 
 pytestmark = pytest.mark.usefixtures("experiments")
 
@@ -117,6 +118,30 @@ def test_choices_that_the_command_line_makes_stay(options):
     assert options.unless_said(choices, []) == choices
     words = ["--weight_travel=3", "--method", "source"]
     assert options.unless_said(choices, words) == {"source": "digits"}
+
+
+# Older words.
+
+
+def test_an_older_option_is_named_once_on_stderr(experiments, capsys):
+    from lab.spelling import todays_options
+
+    words = ["--methods=none", "--auxiliary", "gcs", "--ppo_epochs", "3", "--out", "x"]
+    assert todays_options(words) == [
+        *("--method=none", "--aux", "gcs", "--ppo.epochs", "3", "--out", "x")
+    ]
+    assert capsys.readouterr().err.splitlines() == [
+        "`--methods` is called `--method`.",
+        "`--auxiliary` is called `--aux`.",
+        "`--ppo_epochs` is called `--ppo.epochs`.",
+    ]
+
+
+def test_an_older_value_is_named_once_however_it_is_said(experiments, capsys):
+    config = load_script("atari_a2c").Config
+    for words in (["--method", "none", "gcs"], ["--method=none", "--aux=inverse"]):
+        assert parse(config, args=words).method[0] == "single"
+        assert capsys.readouterr().err == "`none` is called `single`.\n"
 
 
 # Folders.
