@@ -4,7 +4,7 @@
 
 PEER is a virtual environment with TorchJD, see `peers/torchjd_step.py`. Both sides
 train the same model by SGD on one batch; they take turns, and the ratio is the median
-of the ratios within a turn. Writes `benchmarks/results/aggregators.md`, `.json` and
+of the ratios within a turn. Writes `runs/benchmarks/aggregators.md`, `.json` and
 `.png`, and ends with an error where a step takes longer than TorchJD's, or compiles
 too slowly.
 """

@@ -3,7 +3,7 @@
     python benchmarks/autolambda.py
 
 A whole training step with SGD, momentum and weight decay, relative to equal weighting
-written by hand with the same optimizer. Writes `benchmarks/results/autolambda.md`,
+written by hand with the same optimizer. Writes `runs/benchmarks/autolambda.md`,
 `.json` and `.png`, and ends with an error if Auto-λ costs more than promised.
 """
 

@@ -7,7 +7,7 @@ the same network (two 3×3 convolutions with 2×2 max pooling, a hidden layer) b
 one batch, and take turns; the ratio is the median of the ratios within a turn. Ours is
 timed step by step and as one scan, which is how `auxjax.supervised` runs an epoch: step
 by step the system hands out the temporary memory anew each time. Writes
-`benchmarks/results/images.md` and `.json`, and ends with an error where the scan trains
+`runs/benchmarks/images.md` and `.json`, and ends with an error where the scan trains
 on fewer than 0.8 times PyTorch's images.
 """
 

@@ -8,7 +8,7 @@ which the agent labels, the main network learns from it and PPO updates the agen
 an epoch in which the main network learns from the agent's deterministic labels. An
 image counts once for both. Ours and the peer's take turns, and the ratio is the median
 of the ratios within a turn; the peer has the number of threads that was fastest in a
-trial. Writes `benchmarks/results/labelling.md` and `.json`, and ends with an error
+trial. Writes `runs/benchmarks/labelling.md` and `.json`, and ends with an error
 where the ratio is less than promised.
 """
 

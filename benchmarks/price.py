@@ -1,19 +1,24 @@
 """The README's figure: what a step costs against the number of tasks.
 
-    python benchmarks/price.py
+    python benchmarks/price.py                             # into runs/benchmarks
+    python benchmarks/price.py --out benchmarks/results    # the README's own
 
 Measures nothing: it draws `benchmarks/results/rules.json`, which `benchmarks/rules.py`
-wrote, into `benchmarks/results/price.png`.
+wrote.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from _ratios import OUT
 from matplotlib.figure import Figure
+
+from auxjax.run import parse, plain_errors
 
 RESULTS = Path(__file__).parent / "results"
 LINES = {  # rule in the file -> label, colour, marker
@@ -41,9 +46,9 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     panels = figure.subplots(1, len(NETWORKS), sharey=True)
     for axes, (network, title) in zip(panels, NETWORKS.items(), strict=True):
         for rule, (label, colour, marker) in LINES.items():
-            found = [r for r in rows if (r["model"], r["rule"]) == (network, rule)]
-            x = [row["tasks"] for row in found]
-            y = [row["time ratio"] for row in found]
+            line = [r for r in rows if (r["model"], r["rule"]) == (network, rule)]
+            x = [row["tasks"] for row in line]
+            y = [row["time ratio"] for row in line]
             axes.plot(x, y, marker=marker, color=colour, label=label, linewidth=2)
             axes.annotate(
                 f"{y[-1]:.1f}×",
@@ -63,11 +68,22 @@ def draw(rows: Sequence[dict], path: Path) -> None:
     figure.savefig(path, dpi=120, metadata={KEY: mark(rows), "Software": None})
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a step costs, drawn from the committed numbers."""
+
+    out: Path = OUT
+    """The folder for the figure."""
+
+
+def main(args: Sequence[str] | None = None) -> None:
     """Draws the committed numbers."""
+    config = parse(Config, description=__doc__, args=args)
     rows = json.loads((RESULTS / "rules.json").read_text())["rows"]
-    draw(rows, RESULTS / "price.png")
-    print(RESULTS / "price.png")
+    with plain_errors():
+        config.out.mkdir(parents=True, exist_ok=True)
+        draw(rows, config.out / "price.png")
+    print(config.out / "price.png")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python benchmarks/rules.py
 
 Everything is relative to equal weighting written by hand: `jax.value_and_grad` of the
-summed losses and `optax.sgd`. Writes `benchmarks/results/rules.md`, `.json` and
+summed losses and `optax.sgd`. Writes `runs/benchmarks/rules.md`, `.json` and
 `.png`, and ends with an error if OL-AUX or unweighted GCS cost more than promised.
 """
 

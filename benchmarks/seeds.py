@@ -6,7 +6,7 @@ Two questions. `program`: the compiled epochs of GCS on main task and rotated co
 seeds under `jax.vmap`, against the program of one seed run once per seed; the two take
 turns. `command`: `experiments/rotated_mnist.py --seeds 10` against ten times
 `--seeds 1`, which is what somebody waits who has no seeds in his program; after a first
-run, so that compilations are cached for both. Writes `benchmarks/results/seeds.md` and
+run, so that compilations are cached for both. Writes `runs/benchmarks/seeds.md` and
 `.json`, and ends with an error where a ratio is below 4.
 """
 

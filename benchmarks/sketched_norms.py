@@ -6,7 +6,7 @@ One tangent pass along v ~ N(0, I) gives an unbiased estimate of every task's sq
 gradient norm. Shown against the number m of passes: the relative standard deviation of
 the square, beside the √(2/m) of theory, and the time of the norms alone and of a whole
 step of weighted GCS with them, relative to equal weighting. Writes
-`benchmarks/results/sketched_norms.md`, `.json` and `.png`.
+`runs/benchmarks/sketched_norms.md`, `.json` and `.png`.
 """
 
 from __future__ import annotations
