@@ -53,7 +53,7 @@ class Config(ManyTasks):
             *("mgda", "graddrop", "pcgrad", "cagrad", "autolambda-all"),
         )
     )
-    """In the multi-task setting: names out of `lab/rules.py`; `equal` is the
+    """In the multi-task setting, by the names in `auxjax.rules`; `equal` is the
     figure's Unit. Scal."""
     source: AttributeSource = "digits40"  # CelebA, or digits in its place
     size: int = 64  # height and width of CelebA's images

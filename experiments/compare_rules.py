@@ -5,7 +5,7 @@
 trains one small network on five tasks at once, of real handwritten digits: which digit
 it is, its parity, whether it is 5 or above, how many loops it has, and how far the
 writing leans. Every rule of auxjax does it, with the same seeds, and so do five
-networks with a task each. It leaves `runs/compare_rules/`: a folder a rule,
+networks with a task each. It leaves `runs/compare_rules/`: a folder per rule,
 `compare_rules.md`, `.json` and `.png`: accuracies, the error, Δ_MTL and the time per
 step.
 
@@ -44,7 +44,7 @@ class Config(Training):
     """Every rule of auxjax on the same digits."""
 
     method: tuple[str, ...] = free((SINGLE, *RULES))
-    """Names out of `experiments/lab/rules.py`. Equal weighting and the single-task
+    """By the names in `auxjax.rules`. Equal weighting and the single-task
     networks always take part."""
     seeds: int = 5
     """How many; each draws its own split, noise and network."""

@@ -52,7 +52,7 @@ class Config(Training):
     method: tuple[str, ...] = free(
         ("equal", "dwa", "uncertainty", "gcs", "autolambda-all", "autolambda-main")
     )
-    """Names out of `experiments/lab/rules.py`; those for one main task are trained once
+    """By the names in `auxjax.rules`; those for one main task are trained once
     for every task as the main one. Single-task networks always take part."""
     study: Literal["methods", "compositions", "robustness", "groupings"] = "methods"
     """What to compare."""

@@ -47,8 +47,8 @@ class Config(ManyTasks):
     method: tuple[str, ...] = free(
         (SINGLE, "equal", "uncertainty", "dwa", "autolambda-all")
     )
-    """In the multi-task setting: names out of `experiments/lab/rules.py`, and `single`,
-    a network for each domain."""
+    """In the multi-task setting, by the names in `auxjax.rules`; `single` is a network
+    for each domain."""
     aux: tuple[str, ...] = free(("gcs", "autolambda-main"))
     primaries: tuple[int, ...] = free(())
     """Which domains take turns as the main task, by number from 1. By default four."""

@@ -4,7 +4,7 @@
 
 learns to read digits with five more tasks: three that have to do with the digit, one
 real task that has not (the orientation of a bar beside it), and one whose target is
-pure noise. It leaves `runs/noise_task/`: a folder a method, `noise_task.md`, `.json`
+pure noise. It leaves `runs/noise_task/`: a folder per method, `noise_task.md`, `.json`
 and `.png`: the learned weights, what they were good for, and which of the paper's
 statements hold.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from lab.start import needs
 
@@ -34,8 +34,9 @@ with needs("vision", "plots"):
     from lab.loop import train
     from lab.options import free
     from lab.report import write
+    from lab.spelling import todays_values
     from lab.training import Training
-    from noise.methods import EXACT, METHODS, RULES, TITLES, UNCERTAINTY, Method
+    from noise.methods import EXACT, METHODS, OLDER, RULES, TITLES, UNCERTAINTY
     from noise.problem import prepare
     from noise.report import Trained, report
     from noise.tasks import check_sizes
@@ -45,9 +46,11 @@ with needs("vision", "plots"):
 class Config(Training):
     """Auto-λ's sanity check on digits: related, unrelated and noise tasks."""
 
-    method: tuple[Method, ...] = free(METHODS)
-    """Auto-λ, exact and by finite differences; uncertainty; weights of 1 for all tasks
-    (`equal`), or for the primary ones only (`alone`)."""
+    KNOWN: ClassVar[tuple[str, ...]] = METHODS
+
+    method: tuple[str, ...] = free(METHODS)
+    """Auto-λ, exact (`autolambda-main`) and by `finite-difference`; `uncertainty`;
+    weights of 1 for all tasks (`equal`), or for the primary ones alone (`single`)."""
     primary: Literal["digit", "all"] = "digit"
     """Whose loss counts one step ahead: the digit's, or all but the noise's."""
     seeds: int = 5
@@ -78,6 +81,7 @@ class Config(Training):
 
     def __post_init__(self):
         """Checks what the command line said."""
+        object.__setattr__(self, "method", todays_values(self.method, OLDER))
         super().__post_init__()
         self.at_least_one("hidden")
         self.above_zero("learning_rate", "weight_travel")
@@ -86,10 +90,6 @@ class Config(Training):
             raise ValueError(
                 f"`label_noise` should be a share. Found {self.label_noise}."
             )
-
-    def spelled_out(self, field: str) -> tuple[str, ...]:
-        """The methods are this script's own."""
-        return getattr(self, field)
 
 
 SMOKE = {"seeds": 2, "train_size": 64, "epochs": 20, "eval_every": 10, "hidden": 8}

@@ -9,7 +9,7 @@ RMSprop at 0.001, batches of 128, 50 epochs, as in the paper. By default it runs
 
     python experiments/rotated_mnist.py --source mnist --data-dir FOLDER
 
-It leaves `runs/rotated_mnist/`: a folder a rotation and method, `rotated_mnist.md`,
+It leaves `runs/rotated_mnist/`: a folder per rotation and method, `rotated_mnist.md`,
 `.json` and `.png`: test errors beside the paper's.
 
 Source: Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
@@ -42,8 +42,8 @@ class Config(Training):
     """RotatedMNIST, every rotation with every method."""
 
     method: tuple[str, ...] = free((SINGLE, "equal", "gcs", "olaux", "autolambda-main"))
-    """Names out of `experiments/lab/rules.py`, and `single`; `equal`, or
-    `multi`, is the paper's multi-task."""
+    """By the names in `auxjax.rules`, and `single`; `equal`, or `multi`, is the paper's
+    multi-task."""
     rotations: tuple[int, ...] = free((0, 45, 90, 135, 180))
     """Degrees, counter-clockwise."""
     source: Source = "mnist_5000"

@@ -191,7 +191,7 @@ class Timer:
 
 
 def _row(metrics: Any, frames: int) -> dict[str, Any]:
-    """One line of `metrics.jsonl`: a chunk, each value a list over seeds."""
+    """The line of `metrics.jsonl` of a chunk, each value a list over seeds."""
     episodes = metrics.episodes.sum(axis=1)
     some = np.maximum(episodes, 1)
     mean_of = {

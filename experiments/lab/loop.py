@@ -45,14 +45,14 @@ def train(
       folder: where the run's files go.
       task: the one that `single` learns; None: the main task.
       label: what the progress bar says.
-      rule: what to use instead of `RULES[method]`.
+      rule: what to use instead of `RULES[method]`, or of one task alone.
       second_stream: as in `auxjax.supervised.make_epoch`.
       make_advance: what makes the chunks, called as `Advance`; None: `Advance`.
 
     Returns:
       What was measured, and the last state, leading axis seeds.
     """
-    if method == SINGLE:
+    if method == SINGLE and rule is None:
         problem = only(problem, task or problem.tasks[0])
     samples = problem.samples
     if samples < config.batch_size:
@@ -164,7 +164,7 @@ def only_alive(found: Any, losses: jax.Array) -> Any:
 
 
 def _report(config: Training, tasks: Sequence[str]) -> Callable:
-    """A line of `metrics.jsonl` a chunk, each value a list over seeds."""
+    """A line of `metrics.jsonl` per chunk, each value a list over seeds."""
 
     def report(found, chunk):
         train, test = found["train"], found["test"]

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from auxjax.rules import (
-    AGGREGATOR,
-    AUXILIARY,
-    COMPOSITION,
-    KINDS,
-    RULES,
-    WEIGHTING,
-    Rule,
-    Setting,
-)
+from collections.abc import Sequence
+
+from auxjax.rules import AUXILIARY, KINDS, RULES, WEIGHTING, Rule, Setting
 
 __all__ = [
-    "AGGREGATOR",
     "AUXILIARY",
-    "COMPOSITION",
     "KINDS",
     "RULES",
     "WEIGHTING",
@@ -39,10 +30,16 @@ def spelled_out(names: tuple[str, ...], defaults: tuple[str, ...]) -> tuple[str,
     return tuple(long for name in names for long in full.get(name, (name,)))
 
 
-def check_names(names: tuple[str, ...]) -> None:
-    """A ValueError that lists the names where one is unknown."""
-    unknown = [name for name in names if name not in RULES]
+def check_names(field: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """A ValueError that lists the names where one is unknown.
+
+    Args:
+      field: what the command line calls them.
+      names: what it says.
+      known: what it may say.
+    """
+    unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(
-            f"`methods` should be among {', '.join(RULES)}. Found {', '.join(unknown)}."
+            f"`{field}` should be among {', '.join(known)}. Found {', '.join(unknown)}."
         )

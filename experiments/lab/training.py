@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from typing import ClassVar
 
 from lab.options import Options, free
-from lab.rules import check_names, spelled_out
+from lab.rules import RULES, check_names, spelled_out
 
 SINGLE = "single"
 
@@ -16,8 +17,8 @@ class Training(Options):
     """What the command line of such a script has.
 
     Attributes:
-      method: the rules to compare, names out of `experiments/lab/rules.py`; `single`
-        trains on the main task alone. The papers' names will do: `multi` is `equal`,
+      method: the rules to compare, by their names in `auxjax.rules`; `single` trains on
+        the main task alone. The papers' names will do: `multi` is `equal`,
         `autolambda` what the script has of it by default.
       seeds: how many; all of a method's train together.
       first_seed: the first one.
@@ -26,6 +27,9 @@ class Training(Options):
       eval_every: epochs between two evaluations on the test set, and between two
         checkpoints.
     """
+
+    KNOWN: ClassVar[tuple[str, ...]] = (SINGLE, *RULES)
+    """What `method` may name."""
 
     method: tuple[str, ...] = free((SINGLE, "equal", "gcs"))
     seeds: int = 3
@@ -47,13 +51,13 @@ class Training(Options):
             )
 
     def spelled_out(self, field: str) -> tuple[str, ...]:
-        """The rules that a field names, in full, `single` among them.
+        """The methods that a field names, in full.
 
         Raises:
           ValueError: one is unknown; it lists those that are known.
         """
         names = spelled_out(getattr(self, field), getattr(type(self), field))
-        check_names(tuple(name for name in names if name != SINGLE))
+        check_names(field, names, self.KNOWN)
         return names
 
 

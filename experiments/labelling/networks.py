@@ -61,7 +61,7 @@ def make_networks(
 def _network(
     config: Any, problem: Problem, outputs: tuple[int, ...], agent: bool = False
 ) -> Network:
-    """One trunk, an output a head; an agent's first policy is nearly uniform."""
+    """One trunk, an output per head; an agent's first policy is nearly uniform."""
     scales = [0.01] * (len(outputs) - 1) + [1.0] if agent else [1.0] * len(outputs)
     heads = [linear_head(n, scale=s) for n, s in zip(outputs, scales, strict=True)]
     if config.network == "cnn":

@@ -99,7 +99,7 @@ def layer(key: jax.Array, *shape: int) -> dict[str, jax.Array]:
 
 
 def drawn(keys: Any, shapes: Any) -> Any:
-    """Parameters of these shapes, a key a layer."""
+    """Parameters of these shapes, a key per layer."""
     layers = zip(shapes.items(), keys, strict=False)
     return {name: layer(key, *x["kernel"].shape) for (name, x), key in layers}
 

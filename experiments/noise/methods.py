@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 import auxjax
 from lab.rules import AUXILIARY, WEIGHTING, Rule, Setting
+from lab.training import SINGLE
 
-Method = Literal["autolambda", "finite-difference", "uncertainty", "equal", "alone"]
-METHODS: tuple[Method, ...] = get_args(Method)
-EXACT, DIFFERENCE, UNCERTAINTY, EQUAL, ALONE = METHODS
+EXACT, DIFFERENCE = "autolambda-main", "finite-difference"
+UNCERTAINTY, EQUAL = "uncertainty", "equal"
+METHODS = (EXACT, DIFFERENCE, UNCERTAINTY, EQUAL, SINGLE)
+OLDER = {"alone": SINGLE}
+"""What the methods of older commands are called now."""
 TITLES = {
     EXACT: "Auto-λ, exact",
     DIFFERENCE: "Auto-λ, finite difference",
-    ALONE: "no auxiliary task",
+    SINGLE: "no auxiliary task",
 }
 LEARNED = (EXACT, DIFFERENCE, UNCERTAINTY)
 """The methods whose weights are learned."""
@@ -59,5 +62,5 @@ RULES: dict[str, Rule] = {
     DIFFERENCE: autolambda("finite_difference"),
     UNCERTAINTY: Rule(WEIGHTING, uncertainty),
     EQUAL: Rule(WEIGHTING, lambda setting: auxjax.equal(setting.num_tasks)),
-    ALONE: Rule(WEIGHTING, primaries_alone),
+    SINGLE: Rule(WEIGHTING, primaries_alone),
 }

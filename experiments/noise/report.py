@@ -11,9 +11,9 @@ import numpy as np
 from auxjax.run import mean_std
 from lab.curves import Curves
 from lab.report import Report
+from lab.training import SINGLE
 from noise.figure import draw
 from noise.methods import (
-    ALONE,
     DIFFERENCE,
     EQUAL,
     EXACT,
@@ -68,13 +68,13 @@ def accuracy_table(results: Results, primaries: Sequence[str]) -> list[dict[str,
 
     Args:
       results: every method's.
-      primaries: the tasks that `ALONE` trains; it has no say in the others.
+      primaries: the tasks that `SINGLE` trains; it has no say in the others.
     """
     rows = []
     for method, (curves, _) in results.items():
         row = {"method": TITLES.get(method, method)}
         for task in CLASSES:
-            trained = method != ALONE or task in primaries
+            trained = method != SINGLE or task in primaries
             row[task] = mean_std(curves.last(task)) if trained else "–"
         rows.append(row)
     return rows
@@ -132,7 +132,7 @@ def accuracies(results: Results, primaries: Sequence[str]) -> list[Statement]:
         for method, (curves, _) in results.items()
     }
     said = []
-    for method in (UNCERTAINTY, EQUAL, ALONE):
+    for method in (UNCERTAINTY, EQUAL, SINGLE):
         if {EXACT, method} <= scores.keys():
             gap = scores[EXACT] - scores[method]
             text = f"primary accuracy: Auto-λ above {TITLES.get(method, method)}"
@@ -152,7 +152,7 @@ def is_above(gap: np.ndarray) -> bool:
 
 
 def weight_gaps(results: Results) -> dict[str, float]:
-    """Mean |λ_exact − λ_finite difference| over evaluations and seeds, a task."""
+    """Mean |λ_exact − λ_finite difference| over evaluations and seeds, per task."""
     exact, other = (results[name].curves.weights for name in (EXACT, DIFFERENCE))
     gap = np.abs(exact - other).mean(axis=(0, 1))
     return dict(zip(TASKS, gap.tolist(), strict=True))

@@ -450,7 +450,7 @@ def test_stopped_and_resumed_is_as_never_stopped(
     [
         ({"method": ("nonsense",)}, "nonsense"),
         ({"aux": ("nonsense",)}, "nonsense"),
-        ({"aux": ("single",)}, "should be among .* Found single"),
+        ({"aux": ("single",)}, "`aux` should be among .* Found single"),
         ({"aux": ("gcs", "gcs")}, "each once"),
         ({"primaries": (1, 1)}, "each once"),
         ({"width": 0.0}, "`width` should be above 0"),

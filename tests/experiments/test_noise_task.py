@@ -197,14 +197,23 @@ def test_who_is_primary(problems, script, tasks, small):
 def test_weights_at_the_start(experiments):
     """λ of 0.1; the others' weights are those of their losses before they move."""
     from lab.rules import Setting
-    from noise.methods import ALONE, EQUAL, RULES
+    from noise.methods import EQUAL, RULES
 
     setting = Setting(3, optax.identity(), 100, primary=(0, 2))
     params = jnp.zeros(2)
     for method, rule in RULES.items():
         weights = optax.tree.get(rule(setting).init(params), "weights")
-        expected = {ALONE: [1, 0, 1], EQUAL: [1, 1, 1], "uncertainty": [1, 1, 1]}
+        expected = {"single": [1, 0, 1], EQUAL: [1, 1, 1], "uncertainty": [1, 1, 1]}
         np.testing.assert_allclose(weights, expected.get(method, [0.1] * 3), rtol=1e-6)
+
+
+def test_methods_have_the_names_that_they_have_elsewhere(script, capsys):
+    assert script.Config(method=("autolambda",)).method == ("autolambda-main",)
+    assert capsys.readouterr().err == ""
+    assert script.Config(method=("alone", "equal")).method == ("single", "equal")
+    assert capsys.readouterr().err == "`alone` is called `single`.\n"
+    with pytest.raises(ValueError, match="`method` should be among autolambda-main, "):
+        script.Config(method=("gcs",))
 
 
 def made_up(report, tasks, final, *, second=None, accuracy=50.0):
@@ -229,7 +238,7 @@ def results(report, tasks):
             report.DIFFERENCE: made_up(report, tasks, difference or exact, **options),
             report.UNCERTAINTY: made_up(report, tasks, uncertainty, accuracy=70.0),
             report.EQUAL: made_up(report, tasks, (1,) * 6, accuracy=60.0),
-            report.ALONE: made_up(report, tasks, (1,) * 6, accuracy=90.0),
+            report.SINGLE: made_up(report, tasks, (1,) * 6, accuracy=90.0),
         }
 
     return make
@@ -329,11 +338,11 @@ def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     numbers = json.loads((folder / "noise_task_all.json").read_text())
     final = numbers["weights at the end"]
     assert final["equal"]["noise"] == [1, 1]
-    assert final["alone"]["noise"] == [0, 0]
-    assert final["alone"]["parity"] == [1, 1]
+    assert final["single"]["noise"] == [0, 0]
+    assert final["single"]["parity"] == [1, 1]
     exact, difference = (
         np.array([final[method][task] for task in tasks.TASKS])
-        for method in ("autolambda", "finite-difference")
+        for method in ("autolambda-main", "finite-difference")
     )
     # Six steps of about 4/6 each, from 0.1.
     assert np.all(np.abs(exact - 0.1) <= 4.3)
