@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """Of both models; `batch` examples per step, `outputs` numbers a head."""
+    """Of both models; `batch` examples per step, `outputs` numbers per head."""
 
     batch: int = 256
     inputs: int = 128

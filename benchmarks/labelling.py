@@ -276,8 +276,8 @@ def write(config: Config, words: Sequence[str], rows, turns, facts) -> None:
     lines = [
         "# RL-AUX against stable-baselines3 around PyTorch",
         "Images per second over the whole alternation (an epoch of the agent, an epoch "
-        f"of the main network), medians over {config.turns} turns; an image a step of "
-        f"a Gymnasium environment on the peer's side. Digits {sizes['side']}x"
+        f"of the main network), medians over {config.turns} turns; one image per step "
+        f"of a Gymnasium environment on the peer's side. Digits {sizes['side']}x"
         f"{sizes['side']}, batches of {sizes['batch_size']}, PPO with "
         f"{sizes['ppo_epochs']} passes in minibatches of {sizes['minibatch_size']}. "
         f"`small`: a 3x3 convolution of {SMALL[0]} filters, {FEATURES} units; `cnn`: "

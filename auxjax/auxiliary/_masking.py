@@ -19,14 +19,14 @@ def masked_mean(
     Entries with mᵢ = 0 may hold anything, NaN included.
 
     Args:
-      values: One number a transition.
+      values: One number for each transition.
       mask: bool, or non-negative weights.
 
     Returns:
       A scalar in float32 (float64 for float64 values).
 
     Raises:
-      ValueError: The mask is not one number a transition.
+      ValueError: The mask is not one number per transition.
 
     Example:
       >>> import jax.numpy as jnp

@@ -60,7 +60,7 @@ def hinted(hint: str) -> Iterator[None]:
 def as_labels(
     path: Path | str, values: object, count: int, classes: int, what: str = "labels"
 ) -> np.ndarray:
-    """One int32 label an image, each of them a class that exists."""
+    """One int32 label per image, each of them a class that exists."""
     try:
         labels = np.asarray(values)
     except ValueError:  # a ragged list

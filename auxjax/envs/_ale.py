@@ -107,7 +107,7 @@ def from_ale(
       life_loss: Whether a lost life terminates the episode for the learner.
       repeat_action_probability: How sticky actions are; 0.25 in Machado et al.
       max_frames: After how many frames a game is truncated.
-      num_threads: Threads that play; 0 takes one a core.
+      num_threads: Threads that play; 0 takes one per core.
 
     Returns:
       The vector of games, observations `[N, 84, 84, 4]` uint8, newest picture last.

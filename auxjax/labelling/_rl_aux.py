@@ -38,7 +38,7 @@ def make_rl_aux(
 
     Its epoch is one episode of `LabellingEnv`, labelled batch by batch: the agent does
     not change within a batch, so that is what it would have done image by image. PPO
-    sees the single steps, B of them a batch, of which the last is paid.
+    sees the single steps, B of them in a batch, of which the last is paid.
 
     Args:
       config: the method `rl` or `wa-rl`, and the hyper-parameters.

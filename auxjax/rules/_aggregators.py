@@ -187,7 +187,7 @@ ROWS: tuple[Method, ...] = (
             "is projected by itself."
         ),
         when_not=(
-            "Many tasks: T problems of size T a step. One task may well pay for the "
+            "Many tasks: T problems of size T per step. One task may well pay for the "
             "others."
         ),
         situations=("all",),

@@ -34,7 +34,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """The metrics, one JSON object a line."""
+        """The metrics, one JSON object per line."""
         return self.path / "metrics.jsonl"
 
     @property

@@ -101,7 +101,7 @@ def plot_weights(
     if weights.ndim not in (2, 3) or weights.shape[-1] != len(names):
         raise ValueError(
             f"`weights` should be of shape [n, {len(names)}] or "
-            f"[seeds, n, {len(names)}], one column a name. Found {weights.shape}."
+            f"[seeds, n, {len(names)}], one column per name. Found {weights.shape}."
         )
     curves = {name: (x, weights[..., i]) for i, name in enumerate(names)}
     plot_grid(
@@ -119,7 +119,7 @@ def plot_grid(
     ylabel: str = "return",
     styles: Mapping[str, tuple[str, str]] | None = None,
 ) -> None:
-    """Draws one small panel a title, with one legend and one style per label for all.
+    """Draws one small panel per title, with one legend and one style per label for all.
 
     Args:
       panels: title -> curves, as `plot_learning_curves` takes them.
@@ -184,7 +184,7 @@ def plot_grid(
 
 
 def line_styles(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """A `(colour, dash)` a label, in order: seven colours, then the next dash.
+    """A `(colour, dash)` for each label, in order: seven colours, then the next dash.
 
     Example:
       >>> line_styles(["olaux", "sum"])

@@ -1,4 +1,4 @@
-"""The supervised step and loop: two streams of batches, one jitted scan an epoch.
+"""The supervised step and loop: two streams of batches, one jitted scan per epoch.
 
 Auto-λ and its like ask for the losses on a second batch of the same training set. The
 room hands every rule both: rules that want one only pay for one. It knows none of

@@ -50,7 +50,7 @@ def scale_by_gradnorm(
         Gᵢ = wᵢ‖∇Lᵢ‖,   rᵢ = (Lᵢ/Lᵢ(0)) / mean_j (L_j/L_j(0))
         minimise Σᵢ |Gᵢ − Ḡ rᵢ^α| over w, with Ḡ = mean G held constant        (Eq. 2)
 
-    one step of w an update, after which w is scaled to sum to T again. The gradient is
+    one step of w per update, after which w is scaled to sum to T again. The gradient is
     ‖∇Lᵢ‖ sign(Gᵢ − Ḡ rᵢ^α). A weight is kept at or above 0.
 
     **A loss at or below zero** (or NaN, or infinite, or with such a gradient) has no
