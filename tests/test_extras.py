@@ -1,7 +1,6 @@
 """What is missing is asked for in one wording, by an extra that brings it."""
 
 import ast
-import re
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path

@@ -274,7 +274,7 @@ def test_bad_sizes_and_networks(make, network, blocks, data):
     with pytest.raises(ValueError, match="`eval_size` should be at most 23"):
         make("rl", eval_size=24).init(key, data)
     many = PPOConfig(minibatch_size=21)  # 23 images are four batches of five
-    with pytest.raises(ValueError, match="`ppo.minibatch_size` should be at most 20"):
+    with pytest.raises(ValueError, match=r"`ppo\.minibatch_size` should be at most 20"):
         make("rl", ppo=many, rollout_batches=5).init(key, data)
     config = LabellingConfig(method="rl", batch_size=5, eval_size=8, ppo=PPO)
     with pytest.raises(
