@@ -11,7 +11,7 @@ import optax
 
 from auxjax.data import Images, rotate
 from auxjax.models import linear_head, mlp
-from lab.problem import Problem, accuracy
+from lab.problem import Problem, accuracy, mean_losses
 
 
 def prepare(config: Any, train: Images, test: Images, degrees: int) -> Problem:
@@ -44,10 +44,6 @@ def prepare(config: Any, train: Images, test: Images, degrees: int) -> Problem:
             for name, x in images.items()
         }, state
 
-    def losses(*args):
-        found, state = sample_losses(*args)
-        return {name: jnp.mean(x) for name, x in found.items()}, state
-
     def evaluate(params, state, test):
         return {
             "error": 100
@@ -59,7 +55,7 @@ def prepare(config: Any, train: Images, test: Images, degrees: int) -> Problem:
     return Problem(
         tasks=("main", "rotated"),
         init=init,
-        losses=losses,
+        losses=mean_losses(sample_losses),
         sample_losses=sample_losses,
         evaluate=evaluate,
         train=with_rotated(train, degrees),

@@ -85,8 +85,8 @@ def draw(results: Results, path: Path) -> None:
     shift = np.linspace(-4, 4, len(methods))
     for method, offset in zip(methods, shift, strict=True):
         colour, dash = styles[method]
-        found = [mean_and_std(results[d, method].last("error")) for d in rotations]
-        mean, std = np.transpose(found)
+        errors = [mean_and_std(results[d, method].last("error")) for d in rotations]
+        mean, std = np.transpose(errors)
         title = TITLES.get(method, method)
         style = {"fmt": "o", "linestyle": dash, "color": colour, "capsize": 2, "ms": 4}
         left.errorbar(
