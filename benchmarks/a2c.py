@@ -93,7 +93,7 @@ def measure_peer(config: Config) -> float:
 def against_peer(config: Config) -> list[dict]:
     """Ours and the peer's frames/s, taking turns."""
     ours = {
-        "auxjax A2C, no auxiliary tasks": "none",
+        "auxjax A2C, no auxiliary tasks": "single",
         "auxjax A2C, five tasks, OL-AUX-5": "olaux",
     }
     peer = "stable-baselines3 A2C, no auxiliary tasks"
@@ -124,7 +124,7 @@ def against_num_envs(config: Config) -> list[dict]:
     rows = []
     for num_envs in config.scaling:
         row: dict = {"environments": num_envs}
-        for method in ("none", "olaux"):
+        for method in ("single", "olaux"):
             measure = prepare(method, num_envs, config.rollout_length)
             values = [measure(config.seconds / 2) for _ in range(config.repeats)]
             row[method] = round(float(np.median(values)))
@@ -154,7 +154,7 @@ def main(args: list[str] | None = None) -> None:
     x = [row["environments"] for row in scaling]
     plot_learning_curves(
         {
-            "no auxiliary tasks": (x, np.array([row["none"] for row in scaling])),
+            "no auxiliary tasks": (x, np.array([row["single"] for row in scaling])),
             "five tasks, OL-AUX-5": (x, np.array([row["olaux"] for row in scaling])),
         },
         config.out / "a2c.png",
