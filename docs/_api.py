@@ -62,11 +62,11 @@ def public(room: Path) -> list[Found]:
     wanted = next(
         ast.literal_eval(node.value)
         for node in facade.body
-        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     )
     defined: dict[str, Found] = {}
     for node in facade.body:  # the file that a name is imported from has it
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
             text = (room / f"{node.module.split('.')[-1]}.py").read_text()
             written = {name: x for x in ast.parse(text).body for name in _names(x)}
             for alias in node.names:
@@ -90,6 +90,8 @@ def _is_constant(found: Found) -> bool:
 
 
 def _doc(node: ast.AST) -> str:
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        return ""
     return ast.get_docstring(node) or ""
 
 
@@ -111,15 +113,17 @@ def _summary(node: ast.AST) -> str:
 
 
 def _source(found: Found) -> str:
-    return ast.get_source_segment(found.text, found.node)
+    """The head of a function, the fields of a class, a constant as it stands."""
+    if isinstance(found.node, ast.FunctionDef):
+        return _head(found.node, found.text)
+    if isinstance(found.node, ast.ClassDef):
+        return _fields(found.node, found.text)
+    return ast.get_source_segment(found.text, found.node) or ""
 
 
 def _entry(found: Found) -> list[str]:
     """Signature and docstring; of a class its fields and public methods as well."""
-    if isinstance(found.node, ast.FunctionDef):
-        code = _head(found.node, found.text)
-        return [f"```python\n{code}\n```", to_markdown(_doc(found.node))]
-    parts = [f"```python\n{_fields(found)}\n```", to_markdown(_doc(found.node))]
+    parts = [f"```python\n{_source(found)}\n```", to_markdown(_doc(found.node))]
     for node in _methods(found):
         parts.append(f"### {found.name}.{node.name}")
         parts.append(f"```python\n{_head(node, found.text)}\n```")
@@ -133,19 +137,18 @@ def _head(node: ast.FunctionDef, text: str) -> str:
     return _dedent(text.splitlines()[first - 1 : node.body[0].lineno - 1]).rstrip(":")
 
 
-def _fields(found: Found) -> str:
+def _fields(node: ast.ClassDef, text: str) -> str:
     """The class with its fields and what makes it, without prose and methods."""
-    lines = found.text.splitlines()
-    first = min([found.node.lineno, *(x.lineno for x in found.node.decorator_list)])
-    body = found.node.body
+    lines, body = text.splitlines(), node.body
+    first = min([node.lineno, *(x.lineno for x in node.decorator_list)])
     kept = lines[first - 1 : body[0].lineno - 1]
-    for node, after in zip(body, [*body[1:], None], strict=True):
-        if isinstance(node, ast.AnnAssign):
-            kept += lines[node.lineno - 1 : node.end_lineno]
+    for part, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(part, ast.AnnAssign):
+            kept += lines[part.lineno - 1 : part.end_lineno]
             if isinstance(after, ast.Expr):  # the field's docstring
                 kept += lines[after.lineno - 1 : after.end_lineno]
-        elif isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            kept += lines[node.lineno - 1 : node.body[0].lineno - 1]
+        elif isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            kept += lines[part.lineno - 1 : part.body[0].lineno - 1]
     return _dedent(kept)
 
 

@@ -60,7 +60,8 @@ def picture(ways: np.ndarray, background, mark: str) -> bytes:
       mark: kept in the file.
     """
     axis, total, front, front_losses = background
-    values = jax.vmap(jax.vmap(losses))(ways)
+    # NumPy's arrays may go in; JAX's annotation of `vmap` keeps that of `losses`.
+    values = jax.vmap(jax.vmap(losses))(ways)  # pyright: ignore[reportArgumentType]
     reached = np.stack([np.asarray(values["first"]), np.asarray(values["second"])], -1)
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.5), layout="constrained")

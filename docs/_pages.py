@@ -41,18 +41,21 @@ def to_draw() -> list[Method]:
     return [r for r in RULES if recipe_of(FIGURES[r.name]) != recipe(r)]
 
 
+Definition = ast.FunctionDef | ast.ClassDef
+
+
 class _Source:
     """Public functions and states of the two rooms of rules, as they are written."""
 
     def __init__(self):
         self.public: set[str] = set()
-        self.found: dict[str, tuple[ast.AST, str]] = {}
+        self.found: dict[str, tuple[Definition, str]] = {}
         for room in ("weighting", "aggregation"):
             self.public |= _exported(PACKAGE / room / "__init__.py")
             for path in sorted((PACKAGE / room).glob("*.py")):
                 text = path.read_text()
                 for node in ast.parse(text).body:
-                    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    if isinstance(node, Definition):
                         self.found[node.name] = (node, text)
 
     def functions_of(self, rule: Method) -> list[str]:
@@ -93,21 +96,21 @@ class _Source:
         return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
-def _summed(node: ast.AST) -> str | None:
+def _summed(node: Definition) -> str | None:
     """The rule that a function is the alias of, as in `@summed(scale_by_gcs)`."""
-    for decorator in getattr(node, "decorator_list", ()):
+    for decorator in node.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "summed":
             return ast.unparse(decorator.args[0])
     return None
 
 
-def _doc(node: ast.AST) -> str:
+def _doc(node: Definition) -> str:
     return ast.get_docstring(node) or ""
 
 
 def _exported(init: Path) -> set[str]:
     for node in ast.parse(init.read_text()).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == "__all__":
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             return set(ast.literal_eval(node.value))
     raise ValueError(f"`{init}` should have an `__all__`. Found none.")
 

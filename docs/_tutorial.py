@@ -51,7 +51,7 @@ def table(found: list[dict[str, float]]) -> str:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     found = []
     for seed in range(parser.parse_args().seeds):

@@ -34,7 +34,7 @@ ROOT = DOCS.parent
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--no-figures", action="store_true", help="leave the PNGs")
     parser.add_argument("--no-site", action="store_true", help="pages alone, no HTML")
     parser.add_argument("--check", action="store_true", help="write nothing, compare")

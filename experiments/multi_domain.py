@@ -83,7 +83,7 @@ class Config(ManyTasks):
         rate, travel = (0.1, 4.68) if self.network == "vgg16" else (0.02, 1.0)
         self.fill(learning_rate=rate, weight_travel=travel)
         self.at_least_one("shrink")
-        if photographs and self.shrink > 1:
+        if photographs and self.shrink != 1:
             raise ValueError(f"`shrink` should be 1 for cifar100. Found {self.shrink}.")
 
 
@@ -98,7 +98,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(config: Config) -> None:
     """Reads the data, trains everything, and writes the report."""
-    *parts, described = load_domains(config.source, config.data_dir, config.shrink)
+    *parts, described = load_domains(config.source, config.data_dir, config.shrink or 1)
     data, test = map(few, parts) if config.smoke else parts
     every = range(1, len(data.names) + 1)
     primaries = choose_primaries(config, every, 4)  # a wrong one is said at once

@@ -113,16 +113,15 @@ def from_rows(
             grads = jax.tree.leaves(jac.vjp(jnp.ones(jac.num_tasks)))
         new_state = list(state)
         for number, label in enumerate(dict.fromkeys(labels)):
-            own = [
-                i for i, x in enumerate(rows) if x is not None and labels[i] == label
-            ]
+            own = {
+                i: x for i, x in enumerate(rows) if x is not None and labels[i] == label
+            }
             if own:
-                aggregated, after = reduce(
-                    [as_real(rows[i]) for i in own], present, state[number], jac.losses
-                )
+                leaves = [as_real(x) for x in own.values()]
+                aggregated, after = reduce(leaves, present, state[number], jac.losses)
                 new_state[number] = unless_spoilt(after, state[number])
-                for i, grad in zip(own, aggregated, strict=True):
-                    grads[i] = as_dtype(grad, rows[i].dtype)
+                for (i, x), grad in zip(own.items(), aggregated, strict=True):
+                    grads[i] = as_dtype(grad, x.dtype)
         return jax.tree.unflatten(jac.structure, grads), tuple(new_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from auxjax._types import Array, ArrayLike, Float, Key, Mask
+from auxjax._types import Array, Float, Key, Mask
 from auxjax.aggregation._build import Groups, from_rows
 from auxjax.aggregation._checks import check_number
 from auxjax.aggregation._keys import keys_of_groups
@@ -71,7 +71,7 @@ def graddrop_rows(
 
 
 def graddrop(
-    leak: ArrayLike | Sequence[Any] | None = None,
+    leak: Sequence[Any] | Array | np.ndarray | None = None,
     *,
     key: Array | None = None,
     where: Mask | None = None,

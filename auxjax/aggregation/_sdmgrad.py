@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -216,6 +216,7 @@ def sdmgrad(
                 "`second_jacobian` should be given with `third_jacobian`. Found None."
             )
         given = [x for x in (second_jacobian, third_jacobian) if x is not None]
+        first: Any  # Optax's type for updates has no Jacobians
         first, *others = [
             as_jacobian(x, params, num_tasks=num_tasks) for x in (updates, *given)
         ]

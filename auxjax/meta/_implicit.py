@@ -69,13 +69,9 @@ def implicit_meta_gradient(
         raise ValueError(f"`step_size` should be above 0. Found {step_size}.")
     if not is_traced(damping) and damping < 0:
         raise ValueError(f"`damping` should be at least 0. Found {damping}.")
-    if slopes is None:
-
-        def slopes(_):
-            return weights
-
     layout = Layout(jac.params)
-    hessian = _hessian_vector_product(jac, layout, slopes, damping)
+    slopes_at = (lambda _: weights) if slopes is None else slopes
+    hessian = _hessian_vector_product(jac, layout, slopes_at, damping)
     d = layout.pick(meta_gradient)
     if solver == "neumann":
         solved = _neumann(hessian, d, num_terms, step_size)

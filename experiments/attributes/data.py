@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -131,11 +131,11 @@ def _of_shapes(images: np.ndarray) -> dict[str, np.ndarray]:
     """12 properties of the strokes, wherever they lie."""
     ink = images.astype(np.float64) / 255
     black = ink > 0.5
-    pieces = np.array([ndimage.label(x, np.ones((3, 3)))[1] for x in black])
+    pieces = np.array([_count(x, np.ones((3, 3))) for x in black])
     # What is white and not joined to the border; around which a frame is put.
     framed = np.pad(~black, ((0, 0), (1, 1), (1, 1)), constant_values=True)
-    holes = np.array([ndimage.label(x)[1] for x in framed]) - 1
-    inside = np.stack([ndimage.binary_erosion(x) for x in black])
+    holes = np.array([_count(x) for x in framed]) - 1
+    inside = np.array([ndimage.binary_erosion(x) for x in black], bool)
     outline = (black & ~inside).sum(axis=(1, 2))
     rows, columns = _extent(black, 2), _extent(black, 1)
     grey = ((ink > 0.1) & (ink < 0.9)).sum(axis=(1, 2))
@@ -154,6 +154,12 @@ def _of_shapes(images: np.ndarray) -> dict[str, np.ndarray]:
         "leans right": slant > 0,
         "slanted": np.abs(slant),
     }
+
+
+def _count(picture: np.ndarray, structure: np.ndarray | None = None) -> int:
+    """In how many pieces the true pixels lie."""
+    labelled: Any = ndimage.label(picture, structure)
+    return labelled[1]
 
 
 def _of_places(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -194,7 +200,7 @@ def _of_places(images: np.ndarray) -> dict[str, np.ndarray]:
 
 def _extent(black: np.ndarray, axis: int) -> np.ndarray:
     """From the first to the last line with ink, `[n]`; lines run along the axis."""
-    used = black.any(axis=axis)
+    used = np.any(black, axis=axis)
     length = used.shape[1]
     first, last = used.argmax(axis=1), length - 1 - used[:, ::-1].argmax(axis=1)
     return np.where(used.any(axis=1), last - first + 1, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import jax
@@ -57,7 +57,7 @@ class HostAdvance:
         alive = jax.vmap(only_alive)(self._evaluate(state), mean.losses)
         return state, {"train": mean._asdict(), "test": alive}
 
-    def _pairs(self, epoch: int) -> Iterator[tuple[Any, Any]]:
+    def _pairs(self, epoch: int) -> Generator[tuple[Any, Any], None, None]:
         """The epoch's batches, each with one of another order."""
         data, size = self._problem.train, self._config.batch_size
         seed = 2 * self._config.first_seed

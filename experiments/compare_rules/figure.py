@@ -12,7 +12,7 @@ from auxjax.run import mean_and_std
 from lab.axes import BLUE, GREEN, ORANGE, PINK, bare, rows_of_points
 from lab.rules import KINDS, RULES
 
-COLOURS = dict(zip(KINDS, (BLUE, ORANGE, GREEN, PINK), strict=True))
+COLOURS: dict[str, str] = dict(zip(KINDS, (BLUE, ORANGE, GREEN, PINK), strict=True))
 LEFTMOST = -50.0  # percent; what is worse is written beside an arrow
 
 

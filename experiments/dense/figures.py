@@ -28,6 +28,7 @@ def predict(problem: Problem, state: Any) -> dict[str, np.ndarray]:
         lambda x: x[0], (state.params, state.model_state)
     )
     images = problem.test.images[0][:SHOWN]
+    assert problem.predict is not None  # as of `dense.problem.make`
     predictions = jax.jit(problem.predict)(params, model_state, images)
     return {task: np.asarray(x) for task, x in predictions.items()}
 

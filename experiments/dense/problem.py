@@ -77,7 +77,7 @@ def make(
     """
     classes = {
         "segmentation": _classes(train.label, test.label),
-        "part": 0 if train.part is None else _classes(train.part, test.part),
+        "part": _classes(train.part, test.part),
         "depth": 1,
         "normal": 3,
         NOISE: 1,
@@ -132,7 +132,7 @@ def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:
     def see(params, state, batch, key):
         scenes, noise = batch["scenes"], batch.get(NOISE)
         if config.augment:
-            both = scenes._replace(part=(scenes.part, noise))
+            both: Any = scenes._replace(part=(scenes.part, noise))
             street = config.data == "cityscapes"
             scales = (1.0,) if street else (1.0, 1.2, 1.5)
             both = data.augment_scenes(key, both, scales=scales, disparity=street)
@@ -157,8 +157,8 @@ def _losses(config: Any, model: Any, tasks: tuple[str, ...]) -> tuple[Any, Any]:
     return losses, sample_losses
 
 
-def _classes(*labels: np.ndarray) -> int:
-    return int(max(x.max() for x in labels)) + 1
+def _classes(*labels: np.ndarray | None) -> int:
+    return int(max((x.max() for x in labels if x is not None), default=-1)) + 1
 
 
 def _targets(scenes: Any) -> dict[str, Any]:
@@ -199,15 +199,13 @@ def _in_batches(scenes: data.Scenes) -> data.Scenes:
     samples = len(scenes.label)
     size = min(TEST_BATCH, samples)
     pieces = -(-samples // size)
-    ignored = data.Scenes(images=0, label=-1, depth=0, normal=0, part=-1)
+    ignored = {"images": 0, "label": -1, "depth": 0, "normal": 0, "part": -1}
 
-    def fold(x, nothing):
+    def fold(name, x):
         rest = pieces * size - samples
-        more = np.full((rest, *x.shape[1:]), nothing, x.dtype)
-        return jnp.asarray(np.concatenate([x, more])).reshape(
-            pieces, size, *x.shape[1:]
-        )
+        more = np.full((rest, *x.shape[1:]), ignored[name], x.dtype)
+        return np.concatenate([x, more]).reshape(pieces, size, *x.shape[1:])
 
-    return data.Scenes(
-        *(None if x is None else fold(x, y) for x, y in zip(scenes, ignored))  # noqa: B905
-    )
+    known = {name: x for name, x in scenes._asdict().items() if x is not None}
+    folded = data.Scenes(**{name: fold(name, x) for name, x in known.items()})
+    return jax.tree.map(jnp.asarray, folded)

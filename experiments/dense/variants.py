@@ -62,9 +62,8 @@ class Variant(NamedTuple):
 
 def full_label(variant: Variant) -> str:
     """The label, with the main task where only one counts."""
-    if len(variant.counted) > 1:
-        return variant.label
-    return f"{variant.label} [{variant.counted[0]}]"
+    main = f" [{variant.counted[0]}]" if len(variant.counted) == 1 else ""
+    return variant.label + main
 
 
 def check(config: Any) -> None:

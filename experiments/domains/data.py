@@ -87,7 +87,7 @@ GROUPS = {"0-4": range(0, 5), "5-9": range(5, 10)}
 
 
 def digit_domains(
-    train: data.Images, test: data.Images, seed: int = 0
+    train: data.Images, test: data.Images, *, seed: int = 0
 ) -> tuple[Domains, Domains]:
     """Ten domains: two groups of five classes, each in five looks.
 

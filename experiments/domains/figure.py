@@ -26,10 +26,11 @@ def draw(
     count = len(results.names)
     tall = 0.42 * len(matrix) + 2.2 if matrix else 0
     figure = Figure((max(9.0, 0.62 * count + 2.8), tall + 4.2), layout="constrained")
-    parts = figure.subfigures(2, 1, height_ratios=[tall, 4.2]) if matrix else None
-    if parts is not None:
-        _heat_map(parts[0].subplots(), results, matrix, watched)
-    below = figure if parts is None else parts[1]
+    below: Any = figure
+    if matrix:
+        parts = figure.subfigures(2, 1, squeeze=False, height_ratios=[tall, 4.2])
+        _heat_map(parts[0, 0].subplots(), results, matrix, watched)
+        below = parts[1, 0]
     axes = below.subplots(1, 2) if results.auxiliary else [below.subplots()]
     _means(axes[0], results)
     if results.auxiliary:

@@ -78,10 +78,10 @@ def arrange(
 def keyed(make: Callable[[Any], Any], key: jax.Array | None) -> Any:
     """An optimizer that is made by a key, which its state begins with and keeps."""
 
-    def init_fn(params):
+    def init_fn(params) -> Any:
         return Keyed(key, make(key).init(params))
 
-    def update_fn(updates, state, params=None, **extra_args):
+    def update_fn(updates, state, params=None, **extra_args) -> Any:
         tx = make(state.key)
         updates, inner = tx.update(updates, state.inner, params, **extra_args)
         return updates, Keyed(state.key, inner)
@@ -113,14 +113,14 @@ def with_batches(problem: Problem, tx: Any, batch_size: int) -> tuple[Problem, A
     def evaluate(params, state, test):
         return problem.evaluate(params, state.model, test)
 
-    def update_fn(jac, state, params=None, **extra_args):
-        seen = jac.aux
+    def update_fn(updates, state, params=None, **extra_args):
+        seen = updates.aux
         of = {"next_losses": (problem.losses, seen.last, seen.last_key)}
         if problem.sample_losses is not None:
             of["sample_losses"] = (problem.sample_losses, seen.now, seen.now_key)
         for name, (function, *drawn) in of.items():
             extra_args[name] = lambda p, f=function, a=drawn: f(p, seen.model, *a)[0]
-        return tx.update(jac, state, params, **extra_args)
+        return tx.update(updates, state, params, **extra_args)
 
     given = problem._replace(init=init, losses=losses, evaluate=evaluate)
     return given, optax.GradientTransformationExtraArgs(tx.init, update_fn)

@@ -14,6 +14,7 @@ from auxjax.labelling import Hierarchy, LabelData, human_labels
 from auxjax.run import reading
 from lab.options import Options, free
 from lab.sources import NAMES, load
+from lab.sources import Source as Embedded
 
 Source = Literal[
     "digits", "mnist_5000", "mnist", "fashion_mnist", "cifar100", "cifar10", "svhn"
@@ -32,7 +33,7 @@ CLOTHES = {
     "shoes": (5, 7, 9),  # sandal, sneaker, ankle boot
     "trousers, bags": (1, 8),
 }
-GROUPS: dict[str, Mapping[str, tuple[int, ...]]] = {
+GROUPS: dict[Embedded, Mapping[str, tuple[int, ...]]] = {
     "digits": DIGITS,
     "mnist_5000": DIGITS,
     "mnist": DIGITS,
@@ -141,7 +142,7 @@ def _read(
     """The superclasses' names; the images, with `coarse` where classes are finer."""
     if source in GROUPS:
         groups = GROUPS[source]
-        train, test = load(source, data_dir)  # type: ignore[arg-type]
+        train, test = load(source, data_dir)
         return tuple(groups), (with_groups(train, groups), with_groups(test, groups))
     with reading():
         if source == "cifar100":

@@ -48,7 +48,7 @@ def load() -> tuple[jax.Array, jax.Array]:
     """The 1,797 images `[n, SIDE²]` in [0, 1], and their digits `[n]`."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     images = jnp.asarray(digits.data / 16, jnp.float32)
     return images, jnp.asarray(digits.target, jnp.int32)
 
