@@ -1,6 +1,7 @@
 """Hyper-parameters that are known only while the program runs."""
 
 import inspect
+import re
 
 import jax
 import jax.numpy as jnp
@@ -182,6 +183,22 @@ def test_an_alias_is_its_rule_by_another_name(name):
     for option in inspect.signature(rule).parameters:
         assert f"\n  {option}: " in rest
     assert "\nReturns:\n  An aggregating transformation" in rest
+
+
+def arguments_in(docstring):
+    """The section `Args:`, up to the next line that is not indented."""
+    _, _, rest = inspect.cleandoc(docstring).partition("\nArgs:\n")
+    return re.split(r"\n\n(?=\S)", rest)[0]
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_an_alias_explains_every_argument_as_its_rule_does(name):
+    rule, alias = getattr(auxjax, f"scale_by_{name}"), getattr(auxjax, name)
+    said = arguments_in(alias.__doc__)
+    named = re.findall(r"^  \*{0,2}(\w+): ", said, re.MULTILINE)
+    assert named == list(inspect.signature(alias).parameters)
+    if name != "autolambda":
+        assert said == arguments_in(rule.__doc__)
 
 
 def test_an_alias_hands_everything_on_and_sums_the_rows():
