@@ -3,8 +3,8 @@
     python experiments/atari_a2c.py
 
 trains on Breakout-MinAtar without auxiliary tasks and with five of them by OL-AUX-5,
-and leaves `runs/Breakout-MinAtar-single-olaux/`: the comparison (`results.json`,
-`learning_curve.png`, `weights.png`), and a folder per method with `config.json`,
+and leaves `runs/Breakout-MinAtar-single-olaux/`: the comparison (`atari_a2c.md`,
+`.json`, `.png` and `_weights.png`), and a folder per method with `config.json`,
 `metrics.jsonl` and `checkpoint/`. More methods give the paper's Figures 3 to 6:
 
     python experiments/atari_a2c.py --method single log_loss gcs olaux --seeds 5
@@ -28,11 +28,13 @@ from lab.start import needs
 with needs("rl", "plots"):
     from tyro.conf import arg
 
-    from a2c import report, run
+    from a2c import run
+    from a2c.report import report
     from auxjax.rl import METHOD_ALIASES, METHODS, A2CConfig
     from lab import main as script
     from lab.folders import choose_folder
     from lab.options import Options, free
+    from lab.report import write
     from lab.spelling import todays_values
 
 Methods = Annotated[tuple[str, ...], arg(metavar=f"{{{','.join(METHODS)}}} ...")]
@@ -102,7 +104,7 @@ def compare(config: Config) -> None:
     for label, variant in agents.items():
         path = folder / label if len(agents) > 1 else folder
         curves[label] = run.run_variant(config, variant, path, label)
-    report.compare(config, curves, folder)
+    write(config, report(config, curves), folder)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python experiments/summarise_a2c.py runs/Breakout runs/Asterix runs/SpaceInvaders
 
-writes `learning_curves.png`, `weights.png` and `a2c.md` into `--out`. The folders are
-what `atari_a2c.py` left behind, one subfolder per method.
+leaves `runs/summary/`: `learning_curves.png`, `weights.png` and `a2c.md`. The folders
+are what `atari_a2c.py` left behind, one subfolder per method.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ with needs("rl", "plots"):
 
     from a2c import summary
     from auxjax.run import parse, plain_errors, table_markdown
+    from lab.folders import choose_folder, publish
     from lab.report import write_text
 
 
@@ -29,11 +30,20 @@ class Config:
 
     Attributes:
       folders: one comparison each.
-      out: where the figures and the table go.
+      out: the folder that runs are put in.
+      name: the folder in it for figures and table; by default the next free one.
+      publish: also copy them to where the repository keeps them, `a2c/results/`.
     """
 
     folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    out: Path = Path("runs/summary")
+    out: Path = Path("runs")
+    name: str | None = None
+    publish: bool = False
+
+    def __post_init__(self):
+        """Checks what the command line said."""
+        if not self.folders:
+            raise ValueError("`folders` should name at least one. Found none.")
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -45,12 +55,16 @@ def main(args: Sequence[str] | None = None) -> None:
 def summarise(config: Config) -> None:
     """Two figures and a table."""
     games = dict(summary.read_comparison(folder) for folder in config.folders)
-    config.out.mkdir(parents=True, exist_ok=True)
-    summary.draw(games, config.out)
+    folder = choose_folder(config, "summary")
+    folder.mkdir(parents=True, exist_ok=True)
     rows = table_markdown(summary.table(games))
-    write_text(config.out / "a2c.md", rows)
+    write_text(folder / "a2c.md", rows)
+    files = [folder / "a2c.md", *summary.draw(games, folder)]
+    where = str(folder)
+    if config.publish:
+        where += f" and {publish(files, '', 'a2c', None)}"
     print(rows)
-    print(f"Written to {config.out}")
+    print(f"Written to {where}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,12 @@ from a2c.run import Curves
 from auxjax.run import (
     frames_to_reach,
     line_styles,
-    machine,
     mean_std,
     plot_grid,
     plot_learning_curves,
-    print_table,
     short_number,
-    write_json,
 )
-from lab.folders import publish
-from lab.report import tell
+from lab.report import Report
 
 FAMILY = ("log_loss", "olaux", "olaux1", "olaux-ablation")
 """The methods of Figure 6."""
@@ -29,55 +27,55 @@ FINAL = 0.1
 """Final returns and weights are means over the last tenth of the frames."""
 
 
-def compare(config: Any, curves: dict[str, Curves], folder: Path) -> None:
-    """Writes the results, draws every figure that the runs allow, prints the tables."""
+def report(config: Any, curves: dict[str, Curves]) -> Report:
+    """Returns and weights at the end, and every figure that the runs allow."""
     smooth = {k: (c.frames, smoothed(c.returns)) for k, c in curves.items()}
     rows, weights = table(config, curves, smooth), weight_table(curves)
     seeds = "1 seed" if config.seeds == 1 else f"{config.seeds} seeds"
     title = f"{config.env}, {short_number(curves_end(curves))} frames, {seeds}"
-    results = {
-        "machine": machine(),
-        "env": config.env,
-        "seeds": config.seeds,
-        "rows": rows,
-        "weights": weights,
-        "final returns": {k: final_returns(c) for k, c in curves.items()},
-    }
-    write_json(folder / "results.json", results)
-
-    styles = line_styles(list(curves))
-    methods = {k: v for k, v in smooth.items() if k in config.method}
-    plot_learning_curves(
-        methods, folder / "learning_curve.png", title=title, styles=styles
+    moving = {"Final weights": weights} if weights else {}
+    return Report(
+        stem="atari_a2c",
+        room="a2c",
+        script="atari_a2c.py",
+        title=title,
+        about=(
+            "The final return is the mean over the last tenth of the frames, ± the "
+            "standard deviation over seeds; final weights are means over both."
+        ),
+        tables={"": rows, **moving},
+        numbers={
+            "rows": rows,
+            "weights": weights,
+            "final returns": {k: final_returns(c) for k, c in curves.items()},
+        },
+        figures=figures(config, curves, smooth, title),
+        shown={title: rows, **moving},
     )
+
+
+def figures(
+    config: Any, curves: dict[str, Curves], smooth: dict, title: str
+) -> dict[str, Callable[[Path], Any]]:
+    """What draws them, by name."""
+    styles = line_styles(list(curves))
+
+    def lines(names, title):
+        some = {k: v for k, v in smooth.items() if k in names}
+        return lambda path: plot_learning_curves(some, path, title=title, styles=styles)
+
+    drawn = {"": lines(config.method, title)}
     if config.single_tasks:
-        alone = {k: v for k, v in smooth.items() if k not in FAMILY or k == "olaux"}
-        plot_learning_curves(
-            alone,
-            folder / "single_tasks.png",
-            title=f"One auxiliary task at a time, {title}",
-            styles=styles,
-        )
-    family = {k: v for k, v in smooth.items() if k in FAMILY}
-    if sum(k.startswith("olaux") for k in family) > 1:
-        plot_learning_curves(
-            family,
-            folder / "ablation.png",
-            title=f"What the horizon does, {title}",
-            styles=styles,
-        )
-    _plot_weights(config, curves, folder, title)
-    where = str(folder)
-    if config.publish:
-        files = [folder / "results.json", *sorted(folder.glob("*.png"))]
-        where += f" and {publish(files, '', 'a2c', f'{folder.name}_')}"
-    print_table(rows, title, missing="not reached")
-    if weights:
-        print_table(weights, "Final weights", missing="-")
-    tell(config, {}, [], where)
+        alone = [k for k in smooth if k not in FAMILY or k == "olaux"]
+        named = f"One auxiliary task at a time, {title}"
+        drawn["single_tasks"] = lines(alone, named)
+    if sum(k.startswith("olaux") for k in smooth) > 1:
+        drawn["ablation"] = lines(FAMILY, f"What the horizon does, {title}")
+    drawn["weights"] = partial(_plot_weights, config, curves, title)
+    return drawn
 
 
-def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: str):
+def _plot_weights(config: Any, curves: dict[str, Curves], title: str, path: Path):
     """The auxiliary weights over time of every method that has some."""
     shown = {k: c for k, c in curves.items() if k in config.method and k != "single"}
     moving = {k: c for k, c in shown.items() if k not in ("equal", "log_loss")}
@@ -95,7 +93,7 @@ def _plot_weights(config: Any, curves: dict[str, Curves], folder: Path, title: s
     if panels:
         plot_grid(
             panels,
-            folder / "weights.png",
+            path,
             columns=2,
             title=title and f"Weights on {title}",
             ylabel="weight",
@@ -135,13 +133,14 @@ def half_as_good(best: float) -> float:
 
 def weight_table(curves: dict[str, Curves]) -> list[dict[str, Any]]:
     """The final weights, a row per variant whose weights move."""
+    moving = {k: c for k, c in curves.items() if np.ptp(c.weights) > 0}
+    dashes = {task: "-" for c in moving.values() for task in c.tasks[1:]}
     rows = []
-    for label, c in curves.items():
-        if np.ptp(c.weights) > 0:
-            last = max(1, round(FINAL * len(c.frames)))
-            final = c.weights[:, -last:, 1:].mean(axis=(0, 1))
-            named = zip(c.tasks[1:], final, strict=True)
-            rows.append({"method": label} | {task: f"{w:.2f}" for task, w in named})
+    for label, c in moving.items():
+        last = max(1, round(FINAL * len(c.frames)))
+        final = c.weights[:, -last:, 1:].mean(axis=(0, 1))
+        named = zip(c.tasks[1:], final, strict=True)
+        rows.append({"method": label} | dashes | {k: f"{w:.2f}" for k, w in named})
     return rows
 
 

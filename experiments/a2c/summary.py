@@ -11,7 +11,7 @@ import numpy as np
 
 from a2c.report import final_returns, smoothed
 from a2c.run import Curves, read_curves
-from auxjax.rl import METHODS
+from auxjax.rl import METHOD_ALIASES, METHODS
 from auxjax.run import (
     RunError,
     RunFolder,
@@ -28,13 +28,18 @@ Games = Mapping[str, Mapping[str, Curves]]
 def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
     """The game, and the curves of every method that has run in a folder.
 
+    Older runs lie under the names that methods had then.
+
     Raises:
       RunError: there are no runs, or runs of several games.
     """
+    older = {now: name for name, now in METHOD_ALIASES.items()}
     curves, games = {}, set()
     for method in METHODS:
-        run = RunFolder(folder / method)
-        if run.metrics.exists():
+        names = dict.fromkeys((older.get(method, method), method))
+        for run in (RunFolder(folder / name) for name in names):
+            if not run.metrics.exists():
+                continue
             config = json.loads(run.config.read_text("utf-8"))
             auxiliary = [] if method == "single" else config["aux"]
             curves[method] = read_curves(run, ("main", *auxiliary), float("nan"))
@@ -47,14 +52,15 @@ def read_comparison(folder: Path) -> tuple[str, dict[str, Curves]]:
     return games.pop(), curves
 
 
-def draw(games: Games, folder: Path) -> None:
-    """`learning_curves.png`, and `weights.png` where some learn."""
+def draw(games: Games, folder: Path) -> list[Path]:
+    """`learning_curves.png`, and `weights.png` where some learn; returns which."""
     ran = [m for m in METHODS if any(m in curves for curves in games.values())]
     returns = {
         game: {method: (c.frames, smoothed(c.returns)) for method, c in curves.items()}
         for game, curves in games.items()
     }
-    plot_grid(returns, folder / "learning_curves.png", styles=line_styles(ran))
+    drawn = [folder / "learning_curves.png"]
+    plot_grid(returns, drawn[0], styles=line_styles(ran))
     weights = {
         f"{game}: {method}": {
             task: (c.frames, c.weights[:, :, 1 + i])
@@ -65,7 +71,9 @@ def draw(games: Games, folder: Path) -> None:
         if method.startswith("olaux")
     }
     if weights:
-        plot_grid(weights, folder / "weights.png", ylabel="weight")
+        drawn.append(folder / "weights.png")
+        plot_grid(weights, drawn[-1], ylabel="weight")
+    return drawn
 
 
 def table(games: Games) -> list[dict[str, Any]]:

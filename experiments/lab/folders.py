@@ -17,8 +17,8 @@ def choose_folder(config: Any, stem: str) -> Path:
     """The run's folder: the one named, or the next free one of the default name.
 
     Args:
-      config: has `out`, the folder of all runs, and `name`, `smoke` and, where a run
-        can go on, `resume`.
+      config: has `out`, the folder of all runs, and `name` and, where a run can be
+        small or go on, `smoke` and `resume`.
       stem: the default name.
 
     Returns:
@@ -28,7 +28,8 @@ def choose_folder(config: Any, stem: str) -> Path:
     Raises:
       RunError: it cannot be made.
     """
-    out, smoke = config.out.expanduser(), "-smoke" * config.smoke
+    out = config.out.expanduser()
+    smoke = "-smoke" * getattr(config, "smoke", False)
     if config.name is not None:
         return out / f"{config.name}{smoke}"
     first = out / f"{stem}{smoke}"

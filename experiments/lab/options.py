@@ -58,6 +58,11 @@ class Options:
         """Checks what the command line said."""
         if self.publish and self.smoke:
             raise ValueError("`publish` should not be said with `smoke`. Found both.")
+        if self.publish and self.name and Path(self.name).name != self.name:
+            raise ValueError(
+                "`name` should have no folder in it where `publish` is said: files are "
+                f"called so. Found {self.name}."
+            )
 
     def at_least_one(self, *names: str) -> None:
         """Raises a ValueError where one of these fields is below 1; None will do."""

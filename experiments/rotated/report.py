@@ -29,7 +29,7 @@ Results = Mapping[tuple[int, str], Curves]
 
 
 def table(results: Results) -> list[dict[str, str]]:
-    """A row a rotation, and below it the paper's."""
+    """A row per rotation, and below it the paper's."""
     rotations = list(dict.fromkeys(degrees for degrees, _ in results))
     methods = list(dict.fromkeys(method for _, method in results))
     rows = []

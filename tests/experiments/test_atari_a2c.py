@@ -92,6 +92,13 @@ def whole(main, tmp_path_factory):
     return out / "run"
 
 
+def compare(scripts, config, curves, folder):
+    """The page and all that belongs to it."""
+    from lab.report import write
+
+    write(config, scripts["report"].report(config, curves), folder)
+
+
 def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     """By default a baseline beside OL-AUX, which a small run leaves out."""
     assert scripts["main"].Config().method == ("single", "olaux")
@@ -101,8 +108,9 @@ def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     said = capsys.readouterr()
     (folder,) = tmp_path.iterdir()
     assert folder.name == "Probe-Image-single-olaux-smoke"
-    figures = {"learning_curve.png", "weights.png"}
-    assert names_in(folder) == figures | {"results.json", "single", "olaux"}
+    figures = {"atari_a2c.png", "atari_a2c_weights.png"}
+    pages = {"atari_a2c.md", "atari_a2c.json"}
+    assert names_in(folder) == figures | pages | {"single", "olaux"}
     for name in figures:
         assert_figure(folder / name)
     run = folder / "olaux"
@@ -127,7 +135,10 @@ def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     assert " w=[" in said.err
     assert "Probe-Image, 2k frames, 1 seed" in said.out
     assert said.out.splitlines()[-1] == f"Written to {folder}"
-    found = json.loads((folder / "results.json").read_text())["rows"]
+    results = json.loads((folder / "atari_a2c.json").read_text())
+    assert results["command"].startswith("python experiments/atari_a2c.py --env Probe")
+    assert results["config"]["aux"] == ["flow"]
+    found = results["rows"]
     assert [row["method"] for row in found] == ["single", "olaux"]
     assert all(float(row["final return"]) > 0 for row in found)
 
@@ -141,8 +152,8 @@ def test_the_figure_shows_baseline_and_olaux_by_name(scripts, monkeypatch, tmp_p
     monkeypatch.setattr(scripts["report"], "plot_learning_curves", note)
     config = scripts["main"].Config(env="Probe-Image")
     curves = {m: curves_of(scripts, np.ones((1, 5))) for m in config.method}
-    scripts["report"].compare(config, curves, tmp_path)
-    assert drawn == {"learning_curve.png": ["single", "olaux"]}
+    compare(scripts, config, curves, tmp_path)
+    assert drawn == {"atari_a2c.png": ["single", "olaux"]}
 
 
 def test_weights_stay_at_or_above_zero_by_default(scripts):
@@ -159,12 +170,13 @@ def test_methods_side_by_side(main, whole, tmp_path, capsys):
     said = capsys.readouterr().out
     (folder,) = tmp_path.iterdir()
     assert folder.name == "Probe-Action-single-olaux-olaux1-single-tasks"
-    figures = ["ablation", "learning_curve", "single_tasks", "weights"]
+    ends = ("", "_ablation", "_single_tasks", "_weights")
+    figures = {f"atari_a2c{end}.png" for end in ends}
     for name in figures:
-        assert_figure(folder / f"{name}.png")
+        assert_figure(folder / name)
     variants = [*methods, "only inverse"]
-    written = {f"{name}.png" for name in figures} | {"results.json", *variants}
-    assert names_in(folder) == written
+    pages = {"atari_a2c.md", "atari_a2c.json"}
+    assert names_in(folder) == figures | pages | {*variants}
 
     assert "Probe-Action, 60 frames, 2 seeds" in said
     assert max(map(len, said.splitlines()[:-1])) <= 80  # without the folder's name
@@ -174,7 +186,7 @@ def test_methods_side_by_side(main, whole, tmp_path, capsys):
     assert "±" in table
     # Equal weights are no news.
     assert [name for name in variants if f"│ {name} " in weights] == ["olaux", "olaux1"]
-    results = json.loads((folder / "results.json").read_text())
+    results = json.loads((folder / "atari_a2c.json").read_text())
     assert [row["method"] for row in results["rows"]] == variants
     assert {k: len(v) for k, v in results["final returns"].items()} == dict.fromkeys(
         variants, 2
@@ -211,7 +223,7 @@ def test_several_runs_in_one_table(main, scripts, whole, tmp_path, capsys):
     args = [*TINY, "single", "--out", str(tmp_path), "--name", "run", "--frames", "30"]
     main(args)
     summarise = load_script("summarise_a2c").main
-    summarise([str(tmp_path / "run"), "--out", str(tmp_path / "summary")])
+    summarise([str(tmp_path / "run"), "--out", str(tmp_path)])
     found = {"a2c.md", "learning_curves.png", "weights.png"}
     assert names_in(tmp_path / "summary") == found
     rows = (tmp_path / "summary" / "a2c.md").read_text().splitlines()[2:]
@@ -219,9 +231,31 @@ def test_several_runs_in_one_table(main, scripts, whole, tmp_path, capsys):
     assert cells == [
         ["Probe-Action", "30", "1", method] for method in ("single", "olaux")
     ]
+    (tmp_path / "run" / "single").rename(tmp_path / "run" / "none")  # an older run
+    summarise([str(tmp_path / "run"), "--out", str(tmp_path)])
+    first, second = (tmp_path / name / "a2c.md" for name in ("summary", "summary-2"))
+    assert second.read_bytes() == first.read_bytes()
+    code, said = refused(summarise, capsys)
+    assert code == 2
+    assert "`folders` should name at least one. Found none." in said
     code, said = refused(summarise, capsys, tmp_path)
     assert code == 2
     assert "should hold one game's runs, a subfolder per method. Found no runs" in said
+
+
+def test_a_summary_is_published_by_the_names_that_its_page_links(
+    main, tmp_path, monkeypatch
+):
+    from lab import folders
+
+    monkeypatch.setattr(folders, "EXPERIMENTS", tmp_path)
+    (tmp_path / "a2c").mkdir()
+    one = [*TINY, "--out", str(tmp_path / "run"), "--name", "olaux"]
+    main([*one, "--frames", "30"])  # as if others had run beside it
+    words = ["--out", str(tmp_path), "--publish"]
+    load_script("summarise_a2c").main([str(tmp_path / "run"), *words])
+    found = names_in(tmp_path / "a2c" / "results")
+    assert found == {"a2c.md", "learning_curves.png", "weights.png"}
 
 
 def test_each_agent_is_built_once_and_all_play_in_the_same_worlds(
@@ -272,7 +306,7 @@ def test_killed_then_resumed(main, whole, tmp_path):
     folder = tmp_path / "run"
     assert last_checkpoint(folder / "checkpoint").name == "20"
     assert len(read_metrics(folder / "metrics.jsonl")) == 3
-    assert not (folder / "learning_curve.png").exists()
+    assert not (folder / "atari_a2c.png").exists()
     main([*args, "--resume"])
     assert_same_run(folder, whole)
     assert names_in(folder) == names_in(whole)
@@ -424,7 +458,7 @@ def test_smoothed_counts_what_is_known(scripts):
 
 def test_the_table(scripts, tmp_path, capsys):
     """Twenty chunks: the last tenth is two of them."""
-    report, Config = scripts["report"], scripts["main"].Config
+    Config = scripts["main"].Config
     rising = np.arange(1.0, 21.0)
     weights = np.ones((2, 20, 2))
     weights[:, -2:, 1] = [[0.2, 0.4], [0.6, 0.8]]
@@ -433,8 +467,8 @@ def test_the_table(scripts, tmp_path, capsys):
         "olaux": curves_of(scripts, [rising, rising + 2], weights),
     }
     config = Config(env="Probe-Image", method=("single", "olaux"), seeds=2)
-    report.compare(config, curves, tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
+    compare(scripts, config, curves, tmp_path)
+    results = json.loads((tmp_path / "atari_a2c.json").read_text())
     finals = results["final returns"]
     np.testing.assert_allclose(finals["single"], [1.95, 1.95])
     np.testing.assert_allclose(finals["olaux"], [19.5, 21.5])
@@ -468,11 +502,11 @@ def test_no_episode_ended(scripts, tmp_path, capsys):
     """As in the first minutes of a long game; warnings are errors here."""
     curves = {"olaux": curves_of(scripts, np.full((1, 5), np.nan))}
     config = scripts["main"].Config(env="ALE/Pong-v5")
-    scripts["report"].compare(config, curves, tmp_path)
+    compare(scripts, config, curves, tmp_path)
     assert "no episode ended" in capsys.readouterr().out
-    (row,) = json.loads((tmp_path / "results.json").read_text())["rows"]
+    (row,) = json.loads((tmp_path / "atari_a2c.json").read_text())["rows"]
     assert set(row) == {"method", "final return", "frames/s"}
-    assert (tmp_path / "learning_curve.png").exists()
+    assert (tmp_path / "atari_a2c.png").exists()
 
 
 @pytest.mark.slow
@@ -482,7 +516,7 @@ def test_atari_runs_its_seeds_one_after_another(main, tmp_path, capsys):
     args += ["--method", "single", "--out", str(tmp_path), "--name", "run"]
     main(args)
     folder = tmp_path / "run"
-    assert {"seed0", "seed1", "learning_curve.png"} <= names_in(folder)
+    assert {"seed0", "seed1", "atari_a2c.png"} <= names_in(folder)
     rows = [read_metrics(folder / s / "metrics.jsonl") for s in ("seed0", "seed1")]
     assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
     assert rows[0][-1]["losses"] != rows[1][-1]["losses"]

@@ -224,6 +224,14 @@ def test_a_smoke_run_is_not_published(config):
         config(publish=True, smoke=True)
 
 
+@pytest.mark.parametrize("name", ["a/b", "../x", "a/"])
+def test_what_is_published_is_named_and_not_placed(config, name):
+    config(name=name)
+    config(publish=True, name="a-b.c")
+    with pytest.raises(ValueError, match="`name` should have no folder in it"):
+        config(publish=True, name=name)
+
+
 # Reports.
 
 

@@ -171,10 +171,10 @@ def test_results_are_written_before_they_are_printed(report, tmp_path, monkeypat
     assert "results" in json.loads((tmp_path / "x.json").read_text("utf-8"))
 
 
-WRITING = ("write_json", "write_text", "plot_learning_curves", "_plot_weights")
+WRITING = ("write_json", "write_text")
 TELLING = ("print", "print_table", "tell")
-BY_THEMSELVES = ("a2c/report.py", "summarise_a2c.py")
-"""Who does not leave it to `lab.report`: curves of many runs, no table of one."""
+BY_THEMSELVES = ("summarise_a2c.py",)
+"""Who does not leave it to `lab.report`: many runs, and no configuration of one."""
 
 
 def calls_of(tree):
@@ -276,8 +276,7 @@ def test_a_small_run_leaves_a_clean_clone_clean(name, smoke):
     assert done.folder.parent.name == "runs"
     assert done.folder.name.endswith("-smoke")
     ends = {path.suffix for path in done.folder.iterdir()}
-    page = {".md"} if name != "atari_a2c" else set()  # it is `summarise_a2c`'s
-    assert {".json", ".png"} | page <= ends
+    assert {".md", ".json", ".png"} <= ends
 
 
 def test_a_summary_leaves_a_clean_clone_clean(smoke, tmp_path):
