@@ -24,7 +24,7 @@ MODULES = {
 }
 
 
-class Found(NamedTuple):
+class Entry(NamedTuple):
     """One public name, as it is written."""
 
     name: str
@@ -42,7 +42,7 @@ def page(room: Path) -> str:
     facade = ast.parse((room / "__init__.py").read_text())
     names = public(room)
     told = [x for x in names if not _is_constant(x)]
-    if lost := [name for found in told for name in _unexplained(found)]:
+    if lost := [name for entry in told for name in _unexplained(entry)]:
         raise ValueError(f"`auxjax.{room.name}` explains not all: {', '.join(lost)}.")
     rows = [f"| [`{x.name}`](#{x.name}) | {_summary(x.node)} |" for x in told]
     parts = [f"# auxjax.{room.name}", to_markdown(_doc(facade))]
@@ -50,13 +50,13 @@ def page(room: Path) -> str:
     if constants := [x for x in names if _is_constant(x)]:
         code = "\n".join(dict.fromkeys(_source(x) for x in constants))
         parts += ["## Constants", f"```python\n{code}\n```"]
-    for found in told:
-        parts += [f'<a id="{found.name}"></a>', f"## {found.name}"]
-        parts += _entry(found)
+    for entry in told:
+        parts += [f'<a id="{entry.name}"></a>', f"## {entry.name}"]
+        parts += _entry(entry)
     return "\n\n".join(parts) + "\n"
 
 
-def public(room: Path) -> list[Found]:
+def public(room: Path) -> list[Entry]:
     """The names of a facade, in its order, where they are defined."""
     facade = ast.parse((room / "__init__.py").read_text())
     wanted = next(
@@ -64,14 +64,14 @@ def public(room: Path) -> list[Found]:
         for node in facade.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
     )
-    defined: dict[str, Found] = {}
+    defined: dict[str, Entry] = {}
     for node in facade.body:  # the file that a name is imported from has it
         if isinstance(node, ast.ImportFrom) and node.module is not None:
             text = (room / f"{node.module.split('.')[-1]}.py").read_text()
             written = {name: x for x in ast.parse(text).body for name in _names(x)}
             for alias in node.names:
                 name = alias.asname or alias.name
-                defined[name] = Found(name, written[alias.name], text)
+                defined[name] = Entry(name, written[alias.name], text)
     return [defined[name] for name in wanted]
 
 
@@ -85,8 +85,8 @@ def _names(node: ast.stmt) -> list[str]:
     return [x.id for x in parts if isinstance(x, ast.Name)]
 
 
-def _is_constant(found: Found) -> bool:
-    return isinstance(found.node, ast.Assign | ast.AnnAssign)
+def _is_constant(entry: Entry) -> bool:
+    return isinstance(entry.node, ast.Assign | ast.AnnAssign)
 
 
 def _doc(node: ast.AST) -> str:
@@ -95,38 +95,38 @@ def _doc(node: ast.AST) -> str:
     return ast.get_docstring(node) or ""
 
 
-def _methods(found: Found) -> list[ast.FunctionDef]:
+def _methods(entry: Entry) -> list[ast.FunctionDef]:
     """The public ones of a class; none of a function."""
-    body = found.node.body if isinstance(found.node, ast.ClassDef) else []
+    body = entry.node.body if isinstance(entry.node, ast.ClassDef) else []
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     return [node for node in functions if node.name[0] != "_"]
 
 
-def _unexplained(found: Found) -> list[str]:
+def _unexplained(entry: Entry) -> list[str]:
     """The name, and those of its methods, that have no docstring."""
-    lost = [] if _doc(found.node) else [found.name]
-    return lost + [f"{found.name}.{x.name}" for x in _methods(found) if not _doc(x)]
+    lost = [] if _doc(entry.node) else [entry.name]
+    return lost + [f"{entry.name}.{x.name}" for x in _methods(entry) if not _doc(x)]
 
 
 def _summary(node: ast.AST) -> str:
     return _doc(node).splitlines()[0].replace("|", "\\|")
 
 
-def _source(found: Found) -> str:
+def _source(entry: Entry) -> str:
     """The head of a function, the fields of a class, a constant as it stands."""
-    if isinstance(found.node, ast.FunctionDef):
-        return _head(found.node, found.text)
-    if isinstance(found.node, ast.ClassDef):
-        return _fields(found.node, found.text)
-    return ast.get_source_segment(found.text, found.node) or ""
+    if isinstance(entry.node, ast.FunctionDef):
+        return _head(entry.node, entry.text)
+    if isinstance(entry.node, ast.ClassDef):
+        return _fields(entry.node, entry.text)
+    return ast.get_source_segment(entry.text, entry.node) or ""
 
 
-def _entry(found: Found) -> list[str]:
+def _entry(entry: Entry) -> list[str]:
     """Signature and docstring; of a class its fields and public methods as well."""
-    parts = [f"```python\n{_source(found)}\n```", to_markdown(_doc(found.node))]
-    for node in _methods(found):
-        parts.append(f"### {found.name}.{node.name}")
-        parts.append(f"```python\n{_head(node, found.text)}\n```")
+    parts = [f"```python\n{_source(entry)}\n```", to_markdown(_doc(entry.node))]
+    for node in _methods(entry):
+        parts.append(f"### {entry.name}.{node.name}")
+        parts.append(f"```python\n{_head(node, entry.text)}\n```")
         parts.append(to_markdown(_doc(node)))
     return parts
 

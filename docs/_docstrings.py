@@ -75,9 +75,9 @@ def _items(lines: list[str], link: Link) -> str:
     """`name: text` with its continuation lines, as a list."""
     items: list[list[str]] = []
     for line in lines:
-        found = re.match(r"(\*{0,2}\w+): (.*)", line)
-        if found:
-            items.append([found[1], found[2]])
+        item = re.match(r"(\*{0,2}\w+): (.*)", line)
+        if item:
+            items.append([item[1], item[2]])
         elif line.strip():
             items[-1][1] += " " + line.strip()
     return "\n".join(f"- `{name}`: {link(text)}" for name, text in items)

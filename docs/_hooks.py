@@ -25,15 +25,15 @@ import _api  # noqa: E402
 
 def readmes() -> list[str]:
     """Of the rooms that have one, by their place in the repository."""
-    found = [*ROOT.glob("benchmarks/README.md"), *ROOT.glob("experiments/README.md")]
-    found += sorted(ROOT.glob("experiments/*/README.md"))
-    return [path.relative_to(ROOT).as_posix() for path in found]
+    paths = [*ROOT.glob("benchmarks/README.md"), *ROOT.glob("experiments/README.md")]
+    paths += sorted(ROOT.glob("experiments/*/README.md"))
+    return [path.relative_to(ROOT).as_posix() for path in paths]
 
 
 def figures() -> list[str]:
     """All that are committed, by their place in the repository."""
-    found = [x for room in OUTSIDE for x in sorted(ROOT.glob(f"{room}/**/*.png"))]
-    return [path.relative_to(ROOT).as_posix() for path in found]
+    paths = [x for room in OUTSIDE for x in sorted(ROOT.glob(f"{room}/**/*.png"))]
+    return [path.relative_to(ROOT).as_posix() for path in paths]
 
 
 def on_files(files: Files, *, config) -> Files:
@@ -57,10 +57,10 @@ def on_page_markdown(markdown: str, *, page, config, files: Files) -> str:
     is_ours = not here.startswith(OUTSIDE)
     folder = posixpath.dirname(f"docs/{here}" if is_ours else here)
 
-    def replace(found):
-        mark, text, target, anchor = found.groups()
+    def replace(match):
+        mark, text, target, anchor = match.groups()
         if ":" in target:
-            return found[0]
+            return match[0]
         meant = posixpath.normpath(posixpath.join(folder, target))
         inside = meant.removeprefix("docs/")
         for place in (inside, f"{inside}/README.md"):
@@ -68,6 +68,6 @@ def on_page_markdown(markdown: str, *, page, config, files: Files) -> str:
                 link = posixpath.relpath(place, posixpath.dirname(here) or ".")
                 return f"{mark}[{text}]({link}{anchor or ''})"
         is_wrong = is_ours and not (ROOT / meant).is_dir()
-        return found[0] if is_wrong else text
+        return match[0] if is_wrong else text
 
     return LINK.sub(replace, markdown)

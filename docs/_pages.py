@@ -1,4 +1,4 @@
-"""The generated pages: one per rule, and the chooser. Needs nothing but auxjax."""
+"""The generated pages: rules, chooser, the gallery's tables. Needs auxjax alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MADE_BY = "<!-- Made by `python docs/make.py`; edit the docstrings or auxjax/rul
 def pages() -> dict[Path, str]:
     """All generated pages: where each belongs, and its text."""
     source = _Source()
-    made = {DOCS / "choose.md": _chooser()}
+    made = {DOCS / "choose.md": _chooser(), DOCS / "gallery.md": _gallery()}
     for rule in RULES:
         made[DOCS / "rules" / f"{rule.name}.md"] = _page(rule, source)
     return made
@@ -49,34 +49,34 @@ class _Source:
 
     def __init__(self):
         self.public: set[str] = set()
-        self.found: dict[str, tuple[Definition, str]] = {}
+        self.definitions: dict[str, tuple[Definition, str]] = {}
         for room in ("weighting", "aggregation"):
             self.public |= _exported(PACKAGE / room / "__init__.py")
             for path in sorted((PACKAGE / room).glob("*.py")):
                 text = path.read_text()
                 for node in ast.parse(text).body:
                     if isinstance(node, Definition):
-                        self.found[node.name] = (node, text)
+                        self.definitions[node.name] = (node, text)
 
     def functions_of(self, rule: Method) -> list[str]:
         """The rule's public functions, the main one first."""
         name = rule.name
         names = [f"scale_by_{name}", name, f"{name}_weights", f"{name}_rows"]
-        return [x for x in names if x in self.found and x in self.public]
+        return [x for x in names if x in self.definitions and x in self.public]
 
     def states_of(self, rule: Method) -> list[str]:
         """Classes whose docstring says that they are this rule's state."""
         named = (f"`scale_by_{rule.name}`", f"`{rule.name}`")
         return [
             name
-            for name, (node, _) in self.found.items()
+            for name, (node, _) in self.definitions.items()
             if name in self.public and any(x in _doc(node) for x in named)
             if _doc(node).startswith("State of")
         ]
 
     def docstring(self, name: str) -> str:
         """An alias's own one is a line, as its arguments stand above it on the page."""
-        node = self.found[name][0]
+        node = self.definitions[name][0]
         rule = _summed(node)
         if rule is None:
             return _doc(node)
@@ -84,7 +84,7 @@ class _Source:
 
     def signature(self, name: str) -> str:
         """From `def` to the colon; an alias's is its rule's."""
-        node, text = self.found[name]
+        node, text = self.definitions[name]
         rule = _summed(node)
         if rule is not None:
             return self.signature(rule).replace(f"def {rule}(", f"def {name}(", 1)
@@ -92,7 +92,7 @@ class _Source:
         return "\n".join(lines).rstrip(":")
 
     def code(self, name: str) -> str:
-        node, text = self.found[name]
+        node, text = self.definitions[name]
         return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
@@ -167,9 +167,9 @@ def _linker(here: str, folder: str = ""):
     known = {rule.name for rule in RULES} - {here}
 
     def link(text):
-        def replace(found):
-            name = found[1].removeprefix("scale_by_").removesuffix("_weights")
-            return f"[{found[0]}]({folder}{name}.md)" if name in known else found[0]
+        def replace(match):
+            name = match[1].removeprefix("scale_by_").removesuffix("_weights")
+            return f"[{match[0]}]({folder}{name}.md)" if name in known else match[0]
 
         return re.sub(r"`(\w+)(?:\([^`]*\))?`", replace, text)
 
@@ -219,3 +219,20 @@ def _chooser() -> str:
     ]
     parts += ["## All rules", "\n".join([HEAD[1], *marks])]
     return "\n\n".join(parts) + "\n"
+
+
+def _gallery() -> str:
+    """The page as it is, with the pictures of all rules in its two tables of them."""
+    text = (DOCS / "gallery.md").read_text()
+    for kind, rules in (("Weightings", WEIGHTINGS), ("Aggregators", AGGREGATORS)):
+        before, heading, rest = text.partition(f"\n## {kind}\n")
+        above, _, below = rest.partition("| | | |\n")
+        after = re.sub(r"\A(\|.*\n)+", "", below)
+        cells = [
+            f"[![{x.title}](rules/{x.name}.png)](rules/{x.name}.md)<br>{x.title}"
+            for x in rules
+        ]
+        rows = [cells[i : i + 3] for i in range(0, len(cells), 3)]
+        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        text = f"{before}{heading}{above}| | | |\n|---|---|---|\n{table}{after}"
+    return text

@@ -1,7 +1,8 @@
 """Runs the code of the tutorial, draws its figure and prints its table.
 
-python docs/_tutorial.py            # five seeds
+python docs/_tutorial.py            # five seeds; the figure goes to runs/tutorial.png
 python docs/_tutorial.py --seeds 1
+python docs/_tutorial.py --seeds 1 --out docs/tutorial.png    # the page's own figure
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import argparse
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 DOCS = Path(__file__).parent
+OUT = Path("runs", "tutorial.png")
 SETTINGS = "STEPS, SEED = 600, 0"
 ROWS = ("digit alone", "plain sum", "logarithms alone", "OL-AUX")
 
@@ -40,30 +43,33 @@ def text() -> str:
     return (DOCS / "tutorial.md").read_text()
 
 
-def table(found: list[dict[str, float]]) -> str:
+def table(accuracies: list[dict[str, float]]) -> str:
     """Accuracies in percent, mean and standard deviation over the seeds."""
     lines = ["| | right on the test images, % |", "|---|--:|"]
     for name in ROWS:
-        values = [100 * accuracy[name] for accuracy in found]
+        values = [100 * accuracy[name] for accuracy in accuracies]
         lines.append(f"| {name} | {np.mean(values):.1f} ± {np.std(values):.1f} |")
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
-    found = []
-    for seed in range(parser.parse_args().seeds):
+    parser.add_argument("--out", type=Path, default=OUT, help="the figure, a PNG")
+    options = parser.parse_args(args)
+    accuracies = []
+    for seed in range(options.seeds):
         with tempfile.TemporaryDirectory() as folder:
             names = run(600, seed, Path(folder))
             if seed == 0:
                 png = Path(folder, "weights.png").read_bytes()
-                (DOCS / "tutorial.png").write_bytes(png)
+                options.out.parent.mkdir(parents=True, exist_ok=True)
+                options.out.write_bytes(png)
         last = [round(float(w), 2) for w in names["seen"][-1]]
         print(f"seed {seed}: {names['accuracy']}, weights {last}", flush=True)
-        found.append(names["accuracy"])
-    print(table(found))
+        accuracies.append(names["accuracy"])
+    print(table(accuracies))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ A figure that is there is drawn again where its call or the drawing code has cha
 Numbers differ a little from machine to machine, so where only a rule's own code has
 changed it is drawn by `--redraw`, and a clean copy stays clean.
 
-The tutorial's figure and table are of `python docs/_tutorial.py`. The modules' pages
-are made while the site is built (_api.py, _hooks.py), and are no files of docs/.
+The tutorial's figure and table are of `python docs/_tutorial.py`, with `--out` for the
+figure. The modules' pages are made while the site is built (_api.py, _hooks.py), and
+are no files of docs/.
 
 Figures need matplotlib, the site needs mkdocs; both are in `pip install -e ".[docs]"`.
 Pages need auxjax alone.
@@ -91,9 +92,9 @@ def build_site() -> None:
 
     build(load_config(str(Path(ROOT, "mkdocs.yml")), nav=navigation()))
     for page in sorted((ROOT / "site").rglob("*.html")):
-        if found := assets_elsewhere(page.read_text()):
+        if assets := assets_elsewhere(page.read_text()):
             raise ValueError(
-                f"`{page}` should load nothing from outside. Found {found}."
+                f"`{page}` should load nothing from outside. Found {assets}."
             )
 
 

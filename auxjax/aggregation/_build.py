@@ -155,7 +155,7 @@ def weighted_sum(
 
 
 def _labels(groups: Groups, params: Params) -> list[Hashable]:
-    """One label a leaf of the parameters."""
+    """One label for each leaf of the parameters."""
     if groups is None:
         return [None] * len(jax.tree.leaves(params))
     if isinstance(groups, str):

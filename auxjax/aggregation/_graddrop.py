@@ -27,7 +27,7 @@ def graddrop_rows(
     key: Key[Array, ""],
     leak: Float[Array, " T"] | None = None,
 ) -> Float[Array, " *param"]:
-    r"""One gradient from the rows of one parameter: one sign an element is kept.
+    r"""One gradient from the rows of one parameter: one sign per element is kept.
 
         P = ½ (1 + Σᵢ gᵢ / Σᵢ |gᵢ|)                                          (Eq. 1)
         Mᵢ = 1[P > U] 1[gᵢ > 0] + 1[P < U] 1[gᵢ < 0],   U ~ Uniform(0, 1)    (Eq. 2)

@@ -125,7 +125,7 @@ def sdmgrad(
         with one batch no descent but the minimum itself; else the largest step that
         is safe. A small one averages the noise of the batches over the updates.
       momentum: of w's descent.
-      num_steps: steps of w an update.
+      num_steps: steps of w per update.
       objectives: n, sample so many tasks at every update (SDMGrad-OS): the others' rows
         are zero, the gradient is multiplied by T/n. All rows are computed
         nevertheless; to save them, see `task_mask=`. None: all tasks.

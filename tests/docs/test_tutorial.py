@@ -53,3 +53,19 @@ def test_the_table_has_a_row_for_each_way(tutorial):
 def test_the_pages_table_has_the_same_rows(tutorial):
     for row in tutorial.table([dict.fromkeys(tutorial.ROWS, 0.5)]).splitlines()[2:]:
         assert f"\n{row.split(' | ')[0]} | " in tutorial.text()
+
+
+@pytest.mark.parametrize("options", [[], ["--out", "elsewhere/weights.png"]])
+def test_the_pages_figure_stays_as_it_is(tutorial, monkeypatch, tmp_path, options):
+    def run(steps, seed, folder):
+        Path(folder, "weights.png").write_bytes(b"drawn")
+        accuracy = dict.fromkeys(tutorial.ROWS, 0.5)
+        return {"accuracy": accuracy, "seen": [np.ones(5)]}
+
+    before = (DOCS / "tutorial.png").read_bytes()
+    monkeypatch.setattr(tutorial, "run", run)
+    monkeypatch.chdir(tmp_path)
+    tutorial.main(["--seeds", "2", *options])
+    drawn = tmp_path / (options[-1] if options else "runs/tutorial.png")
+    assert drawn.read_bytes() == b"drawn"
+    assert (DOCS / "tutorial.png").read_bytes() == before
