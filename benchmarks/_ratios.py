@@ -170,8 +170,8 @@ def draw(bench: Benchmark, rows: Sequence[dict], path: Path) -> None:
             for limit in limits:
                 axis.axhline(limit, color="0.6", linewidth=1)
             for name in bench.drawn:
-                found = [r for r in rows if (r["model"], r["rule"]) == (model, name)]
-                y = [row[quantity] for row in found]
+                own = [r for r in rows if (r["model"], r["rule"]) == (model, name)]
+                y = [row[quantity] for row in own]
                 colour, dash = styles[name]
                 axis.plot(tasks, y, dash, color=colour, marker="o", ms=4, label=name)
             axis.set(xscale="log", yscale="log", title=f"{model.upper()}: {quantity}")

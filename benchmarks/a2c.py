@@ -103,16 +103,16 @@ def against_peer(config: Config) -> list[dict]:
     }
     if config.peer_python:
         measures = {peer: lambda _: measure_peer(config)} | measures
-    found = {label: [] for label in measures}
+    speeds = {label: [] for label in measures}
     for _ in range(config.repeats):
         for label, measure in measures.items():
-            found[label].append(measure(config.seconds))
-    medians = {label: float(np.median(values)) for label, values in found.items()}
+            speeds[label].append(measure(config.seconds))
+    medians = {label: float(np.median(values)) for label, values in speeds.items()}
     return [
         {
             "agent": label,
             "frames/s": round(median),
-            "spread": f"{min(found[label]):.0f} to {max(found[label]):.0f}",
+            "spread": f"{min(speeds[label]):.0f} to {max(speeds[label]):.0f}",
             "ratio": f"{median / medians[peer]:.1f}" if peer in medians else "-",
         }
         for label, median in medians.items()

@@ -112,7 +112,7 @@ def compile_steps(
 ) -> dict[str, tuple[Callable, float]]:
     """For each aggregator a step without arguments, and how long it took to compile."""
     params, batch, losses = make_model(model, num_tasks, sizes)
-    sgd, found = optax.sgd(1e-3), {}
+    sgd, steps = optax.sgd(1e-3), {}
     for name in rules:
         tx: Any = optax.chain(AGGREGATORS[name][0](), sgd)
 
@@ -125,11 +125,11 @@ def compile_steps(
         begin = time.perf_counter()
         compiled = jax.jit(step).lower(params, state, batch).compile()
         spent = time.perf_counter() - begin
-        found[name] = (
+        steps[name] = (
             lambda run=compiled, state=state: run(params, state, batch),
             spent,
         )
-    return found
+    return steps
 
 
 def timed(step: Callable) -> float:
@@ -182,14 +182,14 @@ def measure(
 def broken_promises(rows: Sequence[dict]) -> list[str]:
     """Where a step takes longer than TorchJD's, or its compilation too long."""
     largest = max(row["tasks"] for row in rows)
-    found = []
+    broken = []
     for row in rows:
         where = f"{row['rule']} on {row['model']} with {row['tasks']} tasks"
         if row["ratio"] > MAX_TIME:
-            found.append(f"{where}: {row['ratio']:.2f} times TorchJD")
+            broken.append(f"{where}: {row['ratio']:.2f} times TorchJD")
         if row["tasks"] == largest and row["compile s"] > MAX_COMPILE:
-            found.append(f"{where}: compiled in {row['compile s']:.1f} s")
-    return found
+            broken.append(f"{where}: compiled in {row['compile s']:.1f} s")
+    return broken
 
 
 def kept_rows(config: Config, rows: Sequence[dict]) -> list[dict]:

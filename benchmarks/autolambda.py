@@ -61,20 +61,22 @@ def broken_promises(rows: Sequence[dict]) -> list[str]:
     """What the exact forms cost beyond what the project promises."""
     times = {(r["model"], r["tasks"], r["rule"]): r["time ratio"] for r in rows}
     largest = max(row["tasks"] for row in rows)
-    found = []
+    broken = []
     for row in rows:
         where = f"{row['rule']} on {row['model']} with {row['tasks']} tasks"
         limit = LIMITS.get(row["rule"])
         if limit is None:
             continue
         if row["time ratio"] > limit:
-            found.append(f"{where}: {row['time ratio']:.2f} times the time")
+            broken.append(f"{where}: {row['time ratio']:.2f} times the time")
         if row["tasks"] == largest and row["memory ratio"] > MAX_MEMORY:
-            found.append(f"{where}: {row['memory ratio']:.2f} times the memory")
+            broken.append(f"{where}: {row['memory ratio']:.2f} times the memory")
         rival = times[row["model"], row["tasks"], DIFFERENCE]
         if row["rule"] == EXACT and row["time ratio"] > rival:
-            found.append(f"{where}: {row['time ratio'] / rival:.2f} times {DIFFERENCE}")
-    return found
+            broken.append(
+                f"{where}: {row['time ratio'] / rival:.2f} times {DIFFERENCE}"
+            )
+    return broken
 
 
 BENCHMARK = Benchmark(

@@ -168,13 +168,13 @@ class Peer:
         assert pipe_out is not None
         pipe_in.write(json.dumps({"threads": threads}) + "\n")
         pipe_in.flush()
-        answer = pipe_out.readline()
-        if not answer:
+        line = pipe_out.readline()
+        if not line:
             said = self._said.read_text()[-2000:]
             sys.exit(f"The peer ended early. Its last words:\n{said}")
-        found = json.loads(answer)
-        self.versions = {k: found[k] for k in ("torch", "stable_baselines3")}
-        return found["images"] / found["seconds"]
+        answer = json.loads(line)
+        self.versions = {k: answer[k] for k in ("torch", "stable_baselines3")}
+        return answer["images"] / answer["seconds"]
 
     def close(self) -> None:
         """Ends it."""
@@ -219,25 +219,25 @@ def measure(config: Config, network: str) -> tuple[dict[str, list[float]], dict]
         if config.peer_python:
             peer = Peer(config, network, images, labels, Path(folder))
             measures[THEIRS] = peer
-        found: dict[str, list[float]] = {name: [] for name in measures}
+        speeds: dict[str, list[float]] = {name: [] for name in measures}
         for _ in range(config.turns):
             for name, run in measures.items():
-                found[name].append(run())
+                speeds[name].append(run())
         if peer is not None:
             facts["peer"] = {"threads": peer.threads, **peer.versions}
             peer.close()
-    return found, facts
+    return speeds, facts
 
 
-def table(network: str, found: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """A row a side: images per second, and the ratio to the peer's.
+def table(network: str, speeds: dict[str, list[float]]) -> list[dict[str, Any]]:
+    """A row for each side: images per second, and the ratio to the peer's.
 
     Example:
       >>> table("small", {"auxjax, 1 seed": [90.0, 80.0], THEIRS: [3.0, 2.0]})[0]
       {'network': 'small', 'program': 'auxjax, 1 seed', 'images/s': 85, 'from': 80,
        'to': 90, 'ratio': 35.0}
     """
-    theirs = found.get(THEIRS)
+    theirs = speeds.get(THEIRS)
     return [
         {
             "network": network,
@@ -249,7 +249,7 @@ def table(network: str, found: dict[str, list[float]]) -> list[dict[str, Any]]:
             if theirs is None
             else round(float(np.median(np.divide(values, theirs))), 1),
         }
-        for name, values in found.items()
+        for name, values in speeds.items()
     ]
 
 

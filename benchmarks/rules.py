@@ -59,16 +59,16 @@ def make_steps(losses: Callable, params: Any, num_tasks: int) -> Steps:
 def broken_promises(rows: Sequence[dict]) -> list[str]:
     """What OL-AUX and unweighted GCS cost beyond what the project promises."""
     largest = max(row["tasks"] for row in rows)
-    found = []
+    broken = []
     for row in rows:
         if row["rule"] not in PROMISED:
             continue
         where = f"{row['rule']} on {row['model']} with {row['tasks']} tasks"
         if row["time ratio"] > MAX_TIME:
-            found.append(f"{where}: {row['time ratio']:.2f} times the time")
+            broken.append(f"{where}: {row['time ratio']:.2f} times the time")
         if row["tasks"] == largest and row["memory ratio"] > MAX_MEMORY:
-            found.append(f"{where}: {row['memory ratio']:.2f} times the memory")
-    return found
+            broken.append(f"{where}: {row['memory ratio']:.2f} times the memory")
+    return broken
 
 
 BENCHMARK = Benchmark(

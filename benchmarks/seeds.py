@@ -75,13 +75,13 @@ def programs(config: Config, size: str) -> tuple[Callable, Callable]:
 
     def losses(params, batch):
         *views, labels = batch
-        found = {}
+        means = {}
         for name, view in zip(("main", "rotated"), views, strict=True):
             x = view.reshape(len(view), -1).astype(jnp.float32) / 255
             logits = head.apply(params[name], trunk.apply(params["trunk"], x))
             each = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            found[name] = jnp.mean(each)
-        return found
+            means[name] = jnp.mean(each)
+        return means
 
     tx = optax.chain(auxjax.gcs(num_tasks=2), optax.rmsprop(1e-3))
     train = make_train(losses, tx, batch_size=batch_size, num_epochs=config.epochs)
@@ -115,15 +115,15 @@ def timed(run: Callable) -> float:
 
 
 def measure_programs(config: Config, size: str) -> list[tuple[float, float]]:
-    """Seconds of either, a turn."""
+    """Seconds of either, for each turn."""
     runs = programs(config, size)
     for run in runs:
         run()
-    found = []
+    seconds = []
     for turn in range(config.turns):
         both = {i: timed(runs[i]) for i in ((0, 1) if turn % 2 else (1, 0))}
-        found.append((both[0], both[1]))
-    return found
+        seconds.append((both[0], both[1]))
+    return seconds
 
 
 def measure_commands(config: Config, epochs: int) -> list[tuple[float, float]]:

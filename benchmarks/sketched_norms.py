@@ -69,13 +69,13 @@ def spread(model: str, config: Config, sizes: Sizes) -> list[dict]:
     def estimates(params, passes):
         jac = auxjax.task_jacobian(losses, params, batch)
         keys = jax.random.split(jax.random.key(1), config.draws)
-        found = jax.lax.map(lambda key: jac.norms(sketch=passes, key=key), keys)
-        return found**2, jac.norms() ** 2
+        estimated = jax.lax.map(lambda key: jac.norms(sketch=passes, key=key), keys)
+        return estimated**2, jac.norms() ** 2
 
     rows = []
     for passes in config.passes:
-        found, exact = estimates(params, passes)
-        error = np.asarray(found) / np.asarray(exact) - 1
+        estimated, exact = estimates(params, passes)
+        error = np.asarray(estimated) / np.asarray(exact) - 1
         deviation = float(np.sqrt(np.mean(error**2)))
         rows.append(
             {

@@ -144,11 +144,11 @@ def main():
     if options.sweep:
         # Torch's own number of threads first: it cannot be asked for later.
         settings = [(v, t) for t in (None, 1, 2) for v in VECTORS]
-    found = []
+    results = []
     for vector, threads in settings:
-        found.append(measure(options, vector, threads))
-        print(json.dumps(found[-1]), flush=True)
-    best = max(found, key=lambda result: result["frames_per_second"])
+        results.append(measure(options, vector, threads))
+        print(json.dumps(results[-1]), flush=True)
+    best = max(results, key=lambda result: result["frames_per_second"])
     shared = {"num_envs": options.num_envs, "n_steps": options.n_steps}
     versions = {"torch": torch.__version__}
     print(json.dumps(best | shared | versions))

@@ -233,9 +233,9 @@ def make(images, labels, sizes):
 
 def main():
     """Answers until stdin ends."""
-    with np.load(sys.argv[1]) as found:
-        images = found["images"].astype(np.float32).transpose(0, 3, 1, 2) / 255
-        labels = found["labels"].astype(np.int64)
+    with np.load(sys.argv[1]) as arrays:
+        images = arrays["images"].astype(np.float32).transpose(0, 3, 1, 2) / 255
+        labels = arrays["labels"].astype(np.int64)
     alternate = make(images, labels, json.loads(sys.argv[2]))
     for line in sys.stdin:
         torch.set_num_threads(json.loads(line)["threads"])

@@ -34,7 +34,7 @@ def jacobians() -> dict[str, np.ndarray]:
         return rng.normal(size=(num_tasks, size))
 
     duplicated = normal(2, 6)[[0, 1, 1, 0]]
-    found = {
+    cases = {
         "two conflicting": np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]]),
         "two orthogonal": np.array([[3.0, 0.0], [0.0, 1.0]]),
         "two opposing": np.array([[1.0, 2.0], [-2.0, -4.0]]),
@@ -49,13 +49,13 @@ def jacobians() -> dict[str, np.ndarray]:
         "a zero row": normal(3, 4) * np.array([[1.0], [0.0], [1.0]]),
         "all zero": np.zeros((3, 4)),
     }
-    return {name: rows.round(3) for name, rows in found.items()}
+    return {name: rows.round(3) for name, rows in cases.items()}
 
 
 def aggregators(name: str, num_tasks: int) -> dict[str, Callable]:
     """Fresh ones: some remember what they saw."""
     exact = QuadprogProjector(norm_eps=0.0, reg_eps=1e-10)
-    found = {
+    known = {
         "Mean": jd.Mean(),
         "Sum": jd.Sum(),
         "MGDA": jd.MGDA(),
@@ -77,16 +77,16 @@ def aggregators(name: str, num_tasks: int) -> dict[str, Callable]:
         "AlignedMTL(rmse)": jd.AlignedMTL(scale_mode="rmse"),
     }
     if num_tasks == 2:
-        found |= {"PCGrad": jd.PCGrad(), "GradVac": jd.GradVac()}
+        known |= {"PCGrad": jd.PCGrad(), "GradVac": jd.GradVac()}
     if name == "preference":
         u = torch.tensor(PREFERENCE, dtype=torch.float64)
-        found |= {
+        known |= {
             "UPGrad(preference)": jd.UPGrad(u, projector=exact),
             "DualProj(preference)": jd.DualProj(u, projector=exact),
             "ConFIG(preference)": jd.ConFIG(u),
             "AlignedMTL(preference)": jd.AlignedMTL(u),
         }
-    return found
+    return known
 
 
 def aggregate(aggregator: Callable, rows: np.ndarray) -> list[float] | None:
@@ -111,13 +111,13 @@ def main(out: Path) -> None:
             for label, aggregator in aggregators(name, len(rows)).items()
         }
         cases[name] = {"jacobian": rows.tolist(), "outputs": outputs}
-    found = {
+    head = {
         "made by": "benchmarks/peers/torchjd_golden.py",
         "torchjd": importlib.metadata.version("torchjd"),
         "torch": importlib.metadata.version("torch"),
         "preference": list(PREFERENCE),
     }
-    text = json.dumps(found | {"cases": cases}, indent=1)
+    text = json.dumps(head | {"cases": cases}, indent=1)
     text = re.sub(r"\[[^][{}]*\]", lambda m: " ".join(m[0].split()), text)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text + "\n")
