@@ -30,13 +30,13 @@ with needs("vision", "plots"):
     from compare_rules.report import measured, report
     from compare_rules.timing import step_times
     from lab import main as script
+    from lab.digit_tasks import check_sizes
     from lab.folders import choose_folder
     from lab.loop import train
     from lab.options import free
     from lab.report import write
     from lab.rules import RULES
     from lab.training import SINGLE, Training
-    from noise.tasks import check_sizes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ with needs("vision", "plots"):
     import optax
 
     from lab import main as script
+    from lab.digit_tasks import check_sizes
     from lab.folders import choose_folder
     from lab.loop import train
     from lab.options import free
@@ -39,7 +40,6 @@ with needs("vision", "plots"):
     from noise.methods import EXACT, METHODS, OLDER, RULES, TITLES, UNCERTAINTY
     from noise.problem import prepare
     from noise.report import Trained, report
-    from noise.tasks import check_sizes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from lab.digit_network import make_network
+from lab.digit_tasks import CLASSES as ALL_CLASSES
+from lab.digit_tasks import SIDE, Samples, draw_tasks, keys_of_seed, load, split
 from lab.problem import Problem, accuracy, mean_losses
-from noise.network import make_network
-from noise.tasks import CLASSES as ALL_CLASSES
-from noise.tasks import SIDE, Samples, draw_tasks, keys_of_seed, load, split
 
 CLASSES = {name: ALL_CLASSES[name] for name in ("digit", "parity", "size", "loops")}
 """The tasks whose loss is a cross-entropy, with their number of classes."""

@@ -11,8 +11,8 @@ from matplotlib.ticker import EngFormatter
 from auxjax.run import line_styles
 from lab.axes import bare, over_seeds
 from lab.curves import Curves
+from lab.digit_tasks import RELATED, TASKS, UNRELATED
 from noise.methods import DIFFERENCE, EXACT, LEARNED, TITLES
-from noise.tasks import RELATED, TASKS, UNRELATED
 
 COLOURS = {task: colour for task, (colour, _) in line_styles(TASKS).items()}
 COLOURS["noise"] = "black"

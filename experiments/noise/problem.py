@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lab.problem import Problem, accuracy, sgd
-from noise.network import make_network
-from noise.tasks import (
+from lab.digit_network import make_network
+from lab.digit_tasks import (
     CLASSES,
     SIDE,
     TASKS,
@@ -23,6 +22,7 @@ from noise.tasks import (
     primary_tasks,
     split,
 )
+from lab.problem import Problem, accuracy, sgd
 
 
 def prepare(config: Any) -> Problem:

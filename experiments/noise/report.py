@@ -10,6 +10,7 @@ import numpy as np
 
 from auxjax.run import mean_std
 from lab.curves import Curves
+from lab.digit_tasks import CLASSES, RELATED, TASKS, UNRELATED, primary_tasks
 from lab.report import Report
 from lab.training import SINGLE
 from noise.figure import draw
@@ -22,7 +23,6 @@ from noise.methods import (
     TITLES,
     UNCERTAINTY,
 )
-from noise.tasks import CLASSES, RELATED, TASKS, UNRELATED, primary_tasks
 
 NEAR = (
     0.05  # the paper's noise stays this near to its start (0.12), its λ to each other

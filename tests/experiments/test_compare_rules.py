@@ -401,7 +401,10 @@ def test_a_figure_with_a_rule_that_diverged(report, records, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": ("mgda", "adam")}, r"among equal, .*\+cagrad\. Found adam\."),
+        (
+            {"method": ("mgda", "adam")},
+            r"among single, equal, .*\+cagrad\. Found adam\.",
+        ),
         ({"seeds": 0}, r"`seeds` should be at least 1\. Found 0\."),
         ({"train_size": 1797}, r"`train_size` .* Found 1797 and 32\."),
         ({"learning_rate": 0.0}, r"`learning_rate` should be above 0\. Found 0\.0\."),

@@ -11,8 +11,6 @@ SCRIPTS = sorted(EXPERIMENTS.glob("*.py"))
 ROOMS = sorted(path.parent.name for path in EXPERIMENTS.glob("*/__init__.py"))
 FILES = sorted(EXPERIMENTS.rglob("*.py"))
 TREES = {path: ast.parse(path.read_text("utf-8")) for path in FILES}
-BORROWED = {"compare_rules": {"noise"}}
-"""Room -> rooms whose problem it takes as it is."""
 
 
 def named(path):
@@ -33,11 +31,6 @@ def rooms_imported(path):
             assert not node.level, f"{path}: a room is imported by its name"
             modules.append(node.module)
     return {module.split(".")[0] for module in modules} & set(ROOMS)
-
-
-def borrowed_by(path):
-    """The rooms that a script's own room borrows from."""
-    return set().union(*(BORROWED.get(room, set()) for room in rooms_imported(path)))
 
 
 def test_the_folder_is_the_table_of_contents():
@@ -82,7 +75,7 @@ def test_functions_stay_small(path):
 
 @every_script
 def test_a_script_imports_its_room_and_the_lab(path):
-    assert len(rooms_imported(path) - {"lab"} - borrowed_by(path)) == 1
+    assert len(rooms_imported(path) - {"lab"}) == 1
 
 
 @every_file
@@ -90,8 +83,7 @@ def test_a_room_imports_the_lab_alone(path):
     if path in SCRIPTS:
         return
     room = path.relative_to(EXPERIMENTS).parts[0]
-    allowed = {room, "lab", *BORROWED.get(room, ())} if room != "lab" else {"lab"}
-    assert rooms_imported(path) <= allowed
+    assert rooms_imported(path) <= {room, "lab"}
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -102,7 +94,6 @@ def test_a_room_says_what_it_is(room):
     if room == "lab":
         return
     scripts = [path for path in SCRIPTS if room in rooms_imported(path)]
-    scripts = [path for path in scripts if room not in borrowed_by(path)]
     for path in scripts:
         assert f"python experiments/{path.name}" in page
     results = EXPERIMENTS / room / "results"

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("experiments", "quick_compilation")
 
 @pytest.fixture(scope="module")
 def tasks(experiments):
-    from noise import tasks
+    from lab import digit_tasks
 
-    return tasks
+    return digit_tasks
 
 
 @pytest.fixture(scope="module")
