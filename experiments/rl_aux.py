@@ -30,7 +30,6 @@ from lab.start import needs
 
 with needs("vision", "plots"):
     from auxjax.labelling import METHODS, LabellingConfig
-    from auxjax.rl import PPOConfig
     from lab import main as script
     from lab.folders import choose_folder
     from lab.options import free
@@ -40,12 +39,17 @@ with needs("vision", "plots"):
     from labelling.networks import NetworkOptions
     from labelling.report import report
     from labelling.run import train
-    from labelling.variants import check, fitting, resolve, variants
+    from labelling.variants import AgentOptions, check, fitting, resolve, variants
 
 
 @dataclasses.dataclass(frozen=True)
 class Config(DataOptions, NetworkOptions, LabellingConfig):
-    """Who makes the auxiliary labels? What is None by default depends on the source."""
+    """Who makes the auxiliary labels? What is None by default depends on the source.
+
+    Every field of the library's configuration is an option, so the class inherits it.
+    Those that are here are lists, for comparisons, or depend on the source: so `check`
+    makes the library's own configuration of every training, which checks itself.
+    """
 
     method: tuple[str, ...] = free(METHODS)
     """Who makes them; `human` is left out by default where nobody did."""
@@ -67,7 +71,11 @@ class Config(DataOptions, NetworkOptions, LabellingConfig):
     label_learning_rate: float | None = None
     """Of MAXL's SGD."""
     halve_every: int | None = None
-    """Epochs after which these two halve."""
+    """Epochs after which the main network's and MAXL's learning rates halve."""
+    label_weight_decay: float = LabellingConfig.label_weight_decay
+    """Of MAXL's label network."""
+    ppo: AgentOptions = dataclasses.field(default_factory=AgentOptions)
+    """The agent's hyper-parameters."""
 
     def __post_init__(self):
         """Checks what the command line said; the library checks its own fields."""
@@ -77,15 +85,8 @@ class Config(DataOptions, NetworkOptions, LabellingConfig):
         check(self)
 
 
-SMOKE = {
-    "seeds": 2,
-    "epochs": 2,
-    "eval_every": 1,
-    "train_size": 300,
-    "channels": (4,),
-    "width": 1 / 16,
-    "ppo": PPOConfig(epochs=2, entropy_coef=0.01),
-}
+SMOKE = {"seeds": 2, "epochs": 2, "eval_every": 1, "train_size": 300, "channels": (4,)}
+SMOKE |= {"width": 1 / 16, "ppo": AgentOptions(epochs=2)}
 SMOKE_CHOICES = {"method": ("maxl",)}
 
 

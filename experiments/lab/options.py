@@ -140,7 +140,7 @@ def command(script: str, config: Any) -> str:
             words.append(f"--{option}" if value else f"--no-{option}")
         elif isinstance(value, tuple):
             words += [f"--{option}", *map(str, value)]
-        elif value is not None:
+        else:
             words += [f"--{option}", str(value)]
     return shlex.join(words)
 

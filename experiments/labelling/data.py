@@ -58,7 +58,7 @@ class DataOptions(Options):
     source: Source = "digits"
     """What to read: the first four in superclasses, CIFAR-100 in its own 20."""
     data_dir: Path | None = free(None)
-    """Where the files of those lie that are downloaded."""
+    """Where the files of the sources lie that are downloaded: all but the first two."""
     train_size: int | None = None
     """Take only so many training images."""
     psi: int | None = None
@@ -91,7 +91,7 @@ def read(
 
     Args:
       source: which.
-      data_dir: where the files of those lie that are downloaded.
+      data_dir: where the files of a downloaded source lie.
       psi: auxiliary labels of each superclass.
       train_size: take only so many training images; None: all.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
+
+from tyro.conf import Fixed, Suppress
 
 from auxjax.labelling import METHODS, LabellingConfig
+from auxjax.rl import PPOConfig
 from auxjax.run import RunError, reading
 from lab.training import say
 from labelling.data import GROUPS, Problem
@@ -32,6 +35,15 @@ LARGE = {
     "network": "vgg16",
 }
 """The paper's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentOptions(PPOConfig):
+    """The agent's hyper-parameters; `--rollout-batches` says how long a rollout is."""
+
+    rollout_length: Annotated[int, Fixed, Suppress] = PPOConfig.rollout_length
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus; the paper's."""
 
 
 class Variant(NamedTuple):

@@ -36,6 +36,7 @@ def config(options):
         augment: bool = True
         labels: bool = False
         size: int | None = None
+        clip: float | None = 0.5
         data_dir: Path | None = free(None)
 
     return Config
@@ -93,6 +94,7 @@ def test_checks_name_the_field(config):
         {"seeds": 5, "learning_rate": 1e-4},
         {"augment": False, "labels": True},
         {"method": ("single", "gcs"), "size": 8},
+        {"clip": None, "method": ()},
         {"out": Path("elsewhere"), "name": "x", "quiet": True, "resume": True},
     ],
 )

@@ -173,6 +173,7 @@ def test_missing_files_end_the_program_plainly(script, tmp_path, capsys):
         (["--channels", "0"], "above 0"),
         (["--ppo.epochs", "0", "--method", "rl"], "at least 1"),
         (["--ppo-epochs", "0", "--method", "rl"], "at least 1"),
+        (["--ppo.rollout-length", "8"], "Unrecognized options"),
         (["--batch-size", "0"], "at least 1"),
         (["--weight-formula", "mine"], '`formula` should be "paper" or "code"'),
     ],
@@ -191,7 +192,11 @@ def test_what_the_library_has_stands_there_alone(script):
     inherited = {field.name for field in dataclasses.fields(LabellingConfig)}
     several = {"method", "aux_weight", "restore"}
     by_source = {"learning_rate", "label_learning_rate", "halve_every"}
-    assert own & inherited == several | by_source
+    said_otherwise = {"label_weight_decay", "ppo"}  # with the library's values
+    assert own & inherited == several | by_source | said_otherwise
+    library, config = LabellingConfig(), script.Config()
+    assert config.label_weight_decay == library.label_weight_decay
+    assert dataclasses.asdict(config.ppo) == dataclasses.asdict(library.ppo)
     assert inherited < {field.name for field in dataclasses.fields(script.Config)}
 
 
