@@ -77,7 +77,7 @@ def silence(
 def _divisors(jaxpr: Any) -> set[int]:
     """Which inputs of a program something is divided by, in programs inside it too."""
     place = {var: number for number, var in enumerate(jaxpr.invars)}
-    found: set[Any] = set()
+    divisors: set[Any] = set()
     for eqn in jaxpr.eqns:
         inputs = [
             None if isinstance(v, jex_core.Literal) else place.get(v)
@@ -86,10 +86,10 @@ def _divisors(jaxpr: Any) -> set[int]:
         if eqn.primitive.name in _MOVES and inputs[0] is not None:
             place[eqn.outvars[0]] = inputs[0]
         elif eqn.primitive is jax.lax.div_p:
-            found |= {inputs[1]}
+            divisors |= {inputs[1]}
         for inner in jex_core.jaxprs_in_params(eqn.params):
             # Of `jit`, `scan` and `checkpoint` all, of `cond` the last ones.
             last = inputs[len(inputs) - len(inner.invars) :]
             if len(last) == len(inner.invars):
-                found |= {last[number] for number in _divisors(inner)}
-    return found - {None}
+                divisors |= {last[number] for number in _divisors(inner)}
+    return divisors - {None}

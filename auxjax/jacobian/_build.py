@@ -107,12 +107,12 @@ def build(
 
     source_of = remember(params, args)
     here = layout.pick(params)
-    f, found = _losses.regular(losses, rebuild, args, has_aux, order)
+    f, facts = _losses.regular(losses, rebuild, args, has_aux, order)
     values, linear, aux = _linear.linearize(f, here)
-    source = source_of(Call(build, losses, has_aux, found.names))
-    if found.is_doubtful and not any_order:
+    source = source_of(Call(build, losses, has_aux, facts.names))
+    if facts.is_doubtful and not any_order:
         again, _ = _losses.regular(losses, rebuild, source.args, has_aux)
-        check_trust(found.names, lambda: jax.make_jaxpr(lambda *x: again(*x)[0])(*here))
+        check_trust(facts.names, lambda: jax.make_jaxpr(lambda *x: again(*x)[0])(*here))
     return TaskJacobian(
         _guard=Guard(),
         losses=_losses.loss_vector(values),
@@ -122,5 +122,5 @@ def build(
         _scales=(),
         _source=source,
         _layout=layout,
-        _names=found.names,
+        _names=facts.names,
     )

@@ -90,7 +90,7 @@ class Layout:
                 )
         return leaves
 
-    def fill(self, found: dict[int, Any], leading: tuple[int, ...] = ()) -> Params:
+    def fill(self, values: dict[int, Any], leading: tuple[int, ...] = ()) -> Params:
         """A gradient from `{differentiable leaf: value}`; what is absent is zero.
 
         Leaves that cannot be differentiated are `float0`, as `jax.grad(...,
@@ -101,16 +101,16 @@ class Layout:
         for i, shape in enumerate(self.shapes):
             if i not in position:
                 leaves.append(np.zeros(leading + shape, jax.dtypes.float0))
-            elif position[i] in found:
-                leaves.append(found[position[i]])
+            elif position[i] in values:
+                leaves.append(values[position[i]])
             else:
                 leaves.append(jnp.zeros(leading + shape, self.dtypes[i]))
         return self.unflatten(leaves)
 
     def full_mask(self, flags: Sequence[bool]) -> Params:
         """A pytree of bools from one a *differentiable* leaf; False elsewhere."""
-        found = dict(zip(self.differentiable, flags, strict=True))
-        return self.unflatten([found.get(i, False) for i in range(len(self.shapes))])
+        flag_of = dict(zip(self.differentiable, flags, strict=True))
+        return self.unflatten([flag_of.get(i, False) for i in range(len(self.shapes))])
 
     def mask(self, where: Mask | None) -> Bools:
         """Resolves `where` to one bool a *differentiable* leaf; None: all of them."""

@@ -70,8 +70,8 @@ class Program:
 
 
 def _is_half(jaxpr: Any) -> bool:
-    found = [*jaxpr.invars, *(var for eqn in jaxpr.eqns for var in eqn.outvars)]
-    dtypes = {getattr(var.aval, "dtype", None) for var in found}
+    variables = [*jaxpr.invars, *(var for eqn in jaxpr.eqns for var in eqn.outvars)]
+    dtypes = {getattr(var.aval, "dtype", None) for var in variables}
     return any(dtype in (jnp.float16, jnp.bfloat16) for dtype in dtypes) or any(
         map(_is_half, jex_core.subjaxprs(jaxpr))
     )

@@ -16,7 +16,7 @@ from auxjax.jacobian._order import Order, arrange, needs_trust
 
 
 @dataclasses.dataclass
-class Found:
+class Facts:
     """What a loss function's losses turned out to be.
 
     Attributes:
@@ -50,7 +50,7 @@ def regular(
     args: Sequence[Any],
     has_aux: bool,
     order: Order = None,
-) -> tuple[Callable, Found]:
+) -> tuple[Callable, Facts]:
     """Makes `f(*leaves) -> (tuple of T scalars or a [T] array, aux)`.
 
     Args:
@@ -63,16 +63,16 @@ def regular(
     Returns:
       The function, and what is known of its losses once it has run.
     """
-    losses, found = unwrap_jit(losses), Found()
+    losses, facts = unwrap_jit(losses), Facts()
 
     def f(*leaves):
         values, aux = split_aux(losses(rebuild(leaves), *args), has_aux)
         names, scalars = name_and_check(values, order)
-        found.names = tuple(names)
-        found.is_doubtful = order is None and needs_trust(names, values)
+        facts.names = tuple(names)
+        facts.is_doubtful = order is None and needs_trust(names, values)
         return scalars, aux
 
-    return f, found
+    return f, facts
 
 
 def split_aux(result: Any, has_aux: bool) -> tuple[Any, Any]:

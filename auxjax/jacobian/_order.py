@@ -81,7 +81,7 @@ def _maker_of_all(jaxpr: Any) -> str | None:
 
     def origins(var):
         """Numbers, or batches of them, from programs inside that it is made of."""
-        found, seen, stack = set(), set(), [var]
+        numbers, seen, stack = set(), set(), [var]
         while stack:
             var = stack.pop()
             if isinstance(var, jex_core.Literal) or var in seen or var not in made_by:
@@ -90,10 +90,10 @@ def _maker_of_all(jaxpr: Any) -> str | None:
             eqn = jaxpr.eqns[made_by[var][0]]
             inside = any(True for _ in jex_core.jaxprs_in_params(eqn.params))
             if inside and len(eqn.outvars) > 1:
-                found |= {made_by[var]} if var.aval.ndim <= 1 else set()
+                numbers |= {made_by[var]} if var.aval.ndim <= 1 else set()
             else:
                 stack += eqn.invars
-        return found
+        return numbers
 
     each = [origins(var) for var in jaxpr.outvars]
     for number in {number for number, _ in each[0]}:

@@ -81,7 +81,7 @@ def pull_rows(
     for row in rows:
         kept = tuple(wanted[leaf] for leaf in row.leaves)
         groups.setdefault((row.linear.program, kept), []).append(row)
-    found = []
+    pulled = []
     for (_, kept), group in groups.items():
         factors = [_factors(group, k, scale_of) for k, keep in enumerate(kept) if keep]
 
@@ -96,18 +96,18 @@ def pull_rows(
         )
         indices = tuple(row.index for row in group)
         kept_of = _pull_group(group, factors, finish, chunk_size)
-        found.append(Pulled(indices, leaves, kept_of))
-    return found
+        pulled.append(Pulled(indices, leaves, kept_of))
+    return pulled
 
 
 def row_by_row(pulled: Sequence[Pulled]) -> list[Any]:
     """What was kept, one entry per task."""
-    found = {
+    kept_of = {
         index: jax.tree.map(lambda x, i=i: x[i], group.kept)
         for group in pulled
         for i, index in enumerate(group.indices)
     }
-    return [found[index] for index in sorted(found)]
+    return [kept_of[index] for index in sorted(kept_of)]
 
 
 def stack_leaf(
@@ -127,7 +127,7 @@ def stack_leaf(
     pieces: list[jax.Array] = []
     for group in pulled:
         for position, column in enumerate(zip(*group.leaves, strict=True)):
-            own = [i for i, found in enumerate(column) if found == leaf]
+            own = [i for i, owned in enumerate(column) if owned == leaf]
             if not own:
                 continue
             order += [group.indices[i] for i in own]

@@ -38,12 +38,12 @@ def groups(scales: tuple[Scale, ...], wanted: Bools) -> list[tuple[Any, list[int
     Returns:
       Pairs of weights `[T]` (None where the rows are as they were) and leaf indices.
     """
-    found: dict[Bools, list[int]] = {}
+    leaves_by_scales: dict[Bools, list[int]] = {}
     for leaf, want in enumerate(wanted):
         if want:
             key = tuple(scale.mask[leaf] for scale in scales)
-            found.setdefault(key, []).append(leaf)
-    return [(_product(scales, key), leaves) for key, leaves in found.items()]
+            leaves_by_scales.setdefault(key, []).append(leaf)
+    return [(_product(scales, key), leaves) for key, leaves in leaves_by_scales.items()]
 
 
 def leaf_weights(scales: tuple[Scale, ...], leaf: int) -> Any:

@@ -44,8 +44,8 @@ def split_outputs(closed: Any) -> Any:
         jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
         for a in closed.in_avals
     ]
-    found = jax.make_jaxpr(run)(*shapes)
-    return found if len(found.out_avals) > 1 else closed
+    split = jax.make_jaxpr(run)(*shapes)
+    return split if len(split.out_avals) > 1 else closed
 
 
 def _makers(jaxpr: Any) -> list[Any]:

@@ -83,13 +83,13 @@ class TaskJacobian(NoGradient):
     def vjp(self, weights: ArrayLike) -> Gradient:
         """Σᵢ wᵢ ∇Lᵢ, from weights `[T]`: one backward pass, whatever T."""
         weights = check_weights(weights, self.num_tasks, self.losses.dtype)
-        found: dict[int, Any] = {}
+        gradient: dict[int, Any] = {}
         everywhere = self._layout.mask(None)
         for scale, leaves in _scales.groups(self._scales, everywhere):
             total = weights if scale is None else weights * scale
             pulled = _passes.pull(self._linear, total)
-            found.update((leaf, pulled[leaf]) for leaf in leaves)
-        return self._layout.fill(found)
+            gradient.update((leaf, pulled[leaf]) for leaf in leaves)
+        return self._layout.fill(gradient)
 
     def row(self, index: int) -> Gradient:
         """∇Lᵢ of one task: one backward pass that runs no other task's decoder."""
@@ -187,8 +187,8 @@ class TaskJacobian(NoGradient):
         self, where: Mask | None, *, chunk_size: int | None = None
     ) -> list[jax.Array | None]:
         """As `rows`, one entry per leaf of the parameters; None outside `where`."""
-        found = self._stacked(where, chunk_size)
-        by_leaf = {i: found.get(k) for k, i in enumerate(self._layout.differentiable)}
+        stacked = self._stacked(where, chunk_size)
+        by_leaf = {i: stacked.get(k) for k, i in enumerate(self._layout.differentiable)}
         return [by_leaf.get(leaf) for leaf in range(len(self._layout.shapes))]
 
     def gramian(

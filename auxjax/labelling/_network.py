@@ -120,14 +120,14 @@ def check_outputs(
         return tuple(network.apply(params, state, images, train=False)[0])
 
     one = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
-    found = tuple(out.shape for out in jax.eval_shape(outputs, one))
+    shapes = tuple(out.shape for out in jax.eval_shape(outputs, one))
     if may_have_more:
-        found = found[: len(sizes)]
+        shapes = shapes[: len(sizes)]
     wanted = tuple((1, size) for size in sizes)
-    if found != wanted:
+    if shapes != wanted:
         raise ValueError(
             f"`{name}` should make outputs of shapes {wanted} of one image. "
-            f"Found {found}."
+            f"Found {shapes}."
         )
 
 

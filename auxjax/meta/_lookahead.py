@@ -86,12 +86,12 @@ def lookahead(
         variables = zip(layout.pick(d, cast=False), shapes[0], strict=True)
         dtyped = [x.astype(shape.dtype) for x, shape in variables]
         try:
-            (found,) = jax.linear_transpose(push, gradient)(dtyped)
+            (pulled,) = jax.linear_transpose(push, gradient)(dtyped)
         except _NO_DERIVATIVE as error:
             raise ValueError(
                 _NEEDS_SLOPE.format("cannot be differentiated backwards")
             ) from error
-        return layout.fill(dict(enumerate(found)))
+        return layout.fill(dict(enumerate(pulled)))
 
     def reach(where):
         wanted = layout.mask(where)
