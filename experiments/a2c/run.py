@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,9 @@ from auxjax.run import (
     reading,
     run_chunks,
 )
+from lab.curves import column
 from lab.options import may_differ
+from lab.timed import Timed
 
 
 class Curves(NamedTuple):
@@ -107,11 +108,11 @@ def _run_group(
     if not config.quiet:
         print(f"{label}: compiling …", file=sys.stderr)
     # Compiled before the bar starts, so that frames/s are those of training.
-    compiled = jax.jit(lambda s: forward(agent, s, config.chunk, len(seeds)))
-    timer = Timer(compiled.lower(state).compile())
+    timed = Timed(jax.jit(lambda s: forward(agent, s, config.chunk, len(seeds))))
+    timed.compile(state)
     run_chunks(
         state=state,
-        advance=timer,
+        advance=timed,
         num_chunks=num_chunks,
         folder=run,
         step_of=lambda s: int(np.max(s.updates)) * frames,
@@ -124,8 +125,9 @@ def _run_group(
         unit="frames",
         quiet=config.quiet,
     )
-    speed = timer.calls * config.chunk * frames * len(seeds) / max(timer.seconds, 1e-9)
-    return read_curves(run, tasks, speed if timer.calls else float("nan"))
+    seen = len(timed.spent) * config.chunk * frames * len(seeds)
+    speed = seen / max(sum(timed.spent), 1e-9) if seen else float("nan")
+    return read_curves(run, tasks, speed)
 
 
 def _is_done(run: RunFolder, agent: Agent, total: int) -> bool:
@@ -174,22 +176,6 @@ def forward(agent: Agent, state: Any, length: int, num_seeds: int):
     return state, jax.tree.map(lambda x: x[None], metrics)
 
 
-class Timer:
-    """Calls a function, and counts the seconds until its results are there."""
-
-    def __init__(self, function):
-        """Wraps the function."""
-        self.function, self.seconds, self.calls = function, 0.0, 0
-
-    def __call__(self, state):
-        """Calls it."""
-        begin = time.perf_counter()
-        result = jax.block_until_ready(self.function(state))
-        self.seconds += time.perf_counter() - begin
-        self.calls += 1
-        return result
-
-
 def _row(metrics: Any, frames: int) -> dict[str, Any]:
     """The line of `metrics.jsonl` of a chunk, each value a list over seeds."""
     episodes = metrics.episodes.sum(axis=1)
@@ -220,15 +206,11 @@ def _text(row: dict[str, Any]) -> str:
 def read_curves(run: RunFolder, tasks: tuple[str, ...], speed: float) -> Curves:
     """The curves in a run's metrics."""
     rows = read_metrics(run.metrics)
-
-    def column(name):  # [n, seeds, ...] -> [seeds, n, ...]
-        return np.moveaxis(np.array([row[name] for row in rows], np.float64), 0, 1)
-
     return Curves(
         frames=np.array([row["step"] for row in rows]),
-        returns=column("return"),
-        weights=column("weights"),
-        losses=column("losses"),
+        returns=column([row["return"] for row in rows]),
+        weights=column([row["weights"] for row in rows]),
+        losses=column([row["losses"] for row in rows]),
         tasks=tasks,
         speed=speed,
     )

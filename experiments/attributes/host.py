@@ -15,6 +15,7 @@ from auxjax.data import batches, prefetch
 from auxjax.supervised import TrainState, make_step
 from lab.loop import only_alive
 from lab.problem import Problem
+from lab.timed import median
 from lab.training import Training
 
 EVALUATED = 500  # images at once
@@ -86,8 +87,7 @@ class HostAdvance:
     @property
     def seconds(self) -> float:
         """Of an epoch without its evaluation, the median; NaN where none was made."""
-        each = self._config.eval_every
-        return float(np.median(self._spent)) / each if self._spent else np.nan
+        return median(self._spent, self._config.eval_every)
 
 
 def _add(a: Any, b: Any) -> Any:

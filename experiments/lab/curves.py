@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,13 +25,14 @@ class Curves(NamedTuple):
         return self.test[metric][:, -1]
 
 
+def column(values: Sequence[Any]) -> np.ndarray:
+    """A value of every line of the metrics, `[n, seeds, ...]`, as `[seeds, n, ...]`."""
+    return np.moveaxis(np.array(values, np.float64), 0, 1)
+
+
 def read_curves(run: RunFolder, tasks: tuple[str, ...], seconds: float) -> Curves:
     """What is in a run's metrics."""
     rows = read_metrics(run.metrics)
-
-    def column(values):  # [n, seeds, ...] -> [seeds, n, ...]
-        return np.moveaxis(np.array(values, np.float64), 0, 1)
-
     losses = column([row["losses"] for row in rows])
     weights = np.full_like(losses, np.nan)
     if rows and "weights" in rows[0]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from lab.optimizer import arrange
 from lab.options import may_differ
 from lab.problem import Problem, only
 from lab.rules import RULES, Rule
+from lab.timed import Timed, median
 from lab.training import SINGLE, Training
 
 RULE = 2  # beside the two that a seed is split into
@@ -113,8 +113,6 @@ class Advance:
     def __init__(self, problem: Problem, tx: Any, config: Training, second_stream: str):
         """Describes the program; nothing is compiled yet."""
         self._data = problem.train, problem.test
-        self._compiled: Any = None
-        self._spent: list[float] = []
         self._epochs = config.eval_every
         forward = make_train(
             problem.losses,
@@ -136,25 +134,20 @@ class Advance:
             return only_alive(found, losses)
 
         samples = 0 if problem.per_seed else None  # the axis of seeds
-        self._programs = (
-            jax.jit(jax.vmap(learn, in_axes=(0, samples))),
-            jax.jit(jax.vmap(measure, in_axes=(0, 0, samples))),
-        )
+        self._learn = Timed(jax.jit(jax.vmap(learn, in_axes=(0, samples))))
+        self._measure = jax.jit(jax.vmap(measure, in_axes=(0, 0, samples)))
 
     def __call__(self, state: TrainState) -> tuple[TrainState, Any]:
         """One chunk."""
-        (data, test), (learn, measure) = self._data, self._programs
-        if self._compiled is None:
-            self._compiled = learn.lower(state, data).compile()
-        begin = time.perf_counter()
-        state, seen = jax.block_until_ready(self._compiled(state, data))
-        self._spent.append(time.perf_counter() - begin)
-        return state, {"train": seen, "test": measure(state, seen["losses"], test)}
+        data, test = self._data
+        state, seen = self._learn(state, data)
+        found = self._measure(state, seen["losses"], test)
+        return state, {"train": seen, "test": found}
 
     @property
     def seconds(self) -> float:
         """Of an epoch, the median; NaN where none was made."""
-        return float(np.median(self._spent)) / self._epochs if self._spent else np.nan
+        return median(self._learn.spent, self._epochs)
 
 
 def only_alive(found: Any, losses: jax.Array) -> Any:

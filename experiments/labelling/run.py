@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +20,10 @@ from auxjax.labelling import (
     make_method,
 )
 from auxjax.run import RunFolder, first_non_finite, open_run, read_metrics, run_chunks
+from lab.curves import column
 from lab.options import may_differ
 from lab.problem import in_batches
+from lab.timed import Timed, median
 from labelling.data import PADDING, Problem
 from labelling.networks import make_networks
 from labelling.variants import Variant, setting
@@ -109,8 +110,6 @@ class Advance:
         """Describes the program; nothing is compiled yet."""
         test = (problem.test.images, problem.test.labels)
         self._data = jax.tree.map(jnp.asarray, (problem.train, test))
-        self._compiled: Any = None
-        self._spent: list[float] = []
         self._epochs = config.eval_every
         blocks, epoch = problem.hierarchy, method.epoch
         if problem.augment:
@@ -133,21 +132,16 @@ class Advance:
                 test_scores["label_use"] = label_use(counts, blocks)
             return state, {"epoch": state.epoch, "train": mean, "test": test_scores}
 
-        self._program = jax.jit(over_seeds(one))
+        self._program = Timed(jax.jit(over_seeds(one)))
 
     def __call__(self, state: MethodState) -> tuple[MethodState, Any]:
         """One chunk."""
-        if self._compiled is None:
-            self._compiled = self._program.lower(state, *self._data).compile()
-        begin = time.perf_counter()
-        chunk = jax.block_until_ready(self._compiled(state, *self._data))
-        self._spent.append(time.perf_counter() - begin)
-        return chunk
+        return self._program(state, *self._data)
 
     @property
     def seconds(self) -> float:
         """Of an epoch, the median; NaN where none was made."""
-        return float(np.median(self._spent)) / self._epochs if self._spent else np.nan
+        return median(self._program.spent, self._epochs)
 
 
 def augmented(problem: Problem, told, method: Method, main) -> Callable:
@@ -226,11 +220,9 @@ def read_curves(run: RunFolder, seconds: float) -> Curves:
     """What is in a run's metrics."""
     rows = read_metrics(run.metrics)
 
-    def columns(part):  # each [n, seeds] -> [seeds, n]
-        return {
-            name: np.array([row[part][name] for row in rows], np.float64).T
-            for name in rows[0][part]
-        }
+    def columns(part):
+        names = rows[0][part]
+        return {name: column([row[part][name] for row in rows]) for name in names}
 
     epochs = np.array([row["step"] for row in rows])
     return Curves(epochs, columns("train"), columns("test"), seconds)
