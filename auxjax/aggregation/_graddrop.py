@@ -42,7 +42,8 @@ def graddrop_rows(
       leak: ℓ `[T]` in [0, 1], how much of each row passes in any case; None: zeros.
 
     Returns:
-      `[*param]`, in the rows' dtype; summed in float32 or better.
+      `[*param]`, in the rows' dtype; summed in float32 or better. Numbers that are not
+      finite pass.
 
     Example:
       >>> import jax
@@ -63,7 +64,9 @@ def graddrop_rows(
     u = jax.random.uniform(key, purity.shape, purity.dtype)
     positive = jnp.logical_and((purity > u)[None], g > 0)
     negative = jnp.logical_and((purity < u)[None], g < 0)
-    passed = jnp.logical_or(positive, negative).astype(g.dtype)  # Eq. 2
+    kept = jnp.logical_or(positive, negative)  # Eq. 2
+    # XLA makes a choice of a product with 0 or 1, and would drop a NaN under `jit`.
+    passed = jnp.logical_or(kept, ~jnp.isfinite(g)).astype(g.dtype)
     if leak is not None:
         column = leak.astype(g.dtype).reshape((-1,) + (1,) * (g.ndim - 1))
         passed = column + (1.0 - column) * passed

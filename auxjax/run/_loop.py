@@ -128,6 +128,7 @@ def run_chunks(
                     # With the rows, should the disk lose them where it keeps the state.
                     note = {"chunk": chunk, "rows": metrics.take_last()}
                     save(folder.checkpoint, done, state, note=note)
+                    stopping = signals.asked  # while it was saved, too
     except (KeyboardInterrupt, Exception) as error:
         if not was_interrupted(error):
             raise

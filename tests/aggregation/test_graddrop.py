@@ -115,3 +115,13 @@ def test_refusals():
     tx = auxjax.graddrop([0.0, 0.0])
     with pytest.raises(ValueError, match="`num_tasks` should be 3"):
         tx.update(jnp.asarray(J, jnp.float32), tx.init(jnp.zeros(4)))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("leak", [None, jnp.array([0.5, 1.0])])
+def test_what_is_not_finite_passes_with_and_without_jit(bad, leak):
+    """Whoever skips bad steps stands behind; a product with 0 is a choice to XLA."""
+    rows, key = jnp.array([[1.0, bad], [-2.0, 3.0]]), jax.random.key(0)
+    for run in (auxjax.graddrop_rows, jax.jit(auxjax.graddrop_rows)):
+        gradient = run(rows, key, leak)
+        np.testing.assert_array_equal(jnp.isfinite(gradient), [True, False])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from auxjax import run
-from auxjax.run import _checkpoint, _metrics
+from auxjax.run import _checkpoint, _loop, _metrics
 
 SCRIPT = Path(__file__).with_name("toy_run.py")
 
@@ -139,6 +139,24 @@ def test_a_checkpoint_of_a_version_that_kept_no_rows(toy, whole, tmp_path, monke
 def test_numbers_of_numpy_are_numbers(toy, whole, tmp_path):
     numbers = {"num_chunks": np.int64(8), "checkpoint_every": np.int32(2)}
     assert_same(tmp_path, toy.go(tmp_path, **numbers), whole)
+
+
+def test_ctrl_c_while_the_last_state_is_saved_stops_too(
+    toy, whole, tmp_path, monkeypatch
+):
+    save = _loop.save
+
+    def press(folder, step, *args, **options):
+        save(folder, step, *args, **options)
+        if step == 40:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_loop, "save", press)
+        with pytest.raises(SystemExit) as stopped:
+            toy.go(tmp_path)
+    assert stopped.value.code == 130
+    assert_same(tmp_path, toy.go(tmp_path, resume=True), whole)
 
 
 def test_ctrl_c_in_the_last_chunk_stops_too(toy, whole, tmp_path):
