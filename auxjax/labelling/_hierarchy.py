@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from auxjax._numbers import integer
 from auxjax._types import Array, ArrayLike, Bool, Float, Int, Shaped
 
 
@@ -46,11 +47,7 @@ class Hierarchy:
     def __post_init__(self):
         """Refuses a hierarchy without classes, or classes without labels."""
         for name in ("classes", "psi"):
-            value = getattr(self, name)
-            if not isinstance(value, int | np.integer):
-                raise ValueError(f"`{name}` should be an integer. Found {value!r}.")
-            if value < 1:
-                raise ValueError(f"`{name}` should be at least 1. Found {value}.")
+            object.__setattr__(self, name, integer(name, getattr(self, name), 1))
         product = self.psi * self.classes
         if self.num_labels not in (0, product):
             raise ValueError(

@@ -30,6 +30,9 @@ class Setting:
       travel: how far Adam may move a learned weight in all. Auto-λ's 1e-4 over its
         40,000 steps on NYUv2 is 4.
       key: of what rules draw; None: each rule's default, the same in every training.
+
+    Raises:
+      ValueError: a count is below 1, or a first loss is not above 0.
     """
 
     num_tasks: int
@@ -41,6 +44,23 @@ class Setting:
     primary: tuple[int, ...] = ()
     travel: float = 4.0
     key: jax.Array | None = None
+
+    def __post_init__(self):
+        """Checks the counts, and that there are as many first losses as tasks."""
+        for name in ("num_tasks", "steps", "epoch_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` should be at least 1. Found {getattr(self, name)}."
+                )
+        if len(self.first_losses) not in (0, self.num_tasks):
+            raise ValueError(
+                f"`first_losses` should be {self.num_tasks} numbers, one per task. "
+                f"Found {len(self.first_losses)}."
+            )
+        if any(not loss > 0 for loss in self.first_losses):
+            raise ValueError(
+                f"`first_losses` should be above 0. Found {self.first_losses}."
+            )
 
     def learn(self, every: int = 1) -> optax.GradientTransformation:
         """The optimizer of a learned weight that moves every so many steps."""

@@ -7,7 +7,7 @@ from auxjax.run._cache import use_compilation_cache
 from auxjax.run._checkpoint import last_checkpoint, restore, save
 from auxjax.run._cli import check_smoke, parse
 from auxjax.run._describe import machine
-from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading
+from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading, writing
 from auxjax.run._folder import RunFolder, new_folder, open_run
 from auxjax.run._json import write_json
 from auxjax.run._loop import first_non_finite, run_chunks
@@ -53,4 +53,5 @@ __all__ = [
     "table_markdown",
     "use_compilation_cache",
     "write_json",
+    "writing",
 ]

@@ -101,7 +101,20 @@ def was_interrupted(error: BaseException) -> bool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns an `OSError` into a `RunError` with the path and the system's reason."""
+    """Turns an `OSError` into a `RunError` with the path and the system's reason.
+
+    Args:
+      path: what is written, or the folder of it.
+
+    Example:
+      >>> from pathlib import Path
+      >>> with writing(Path("/no/such/folder")):
+      ...     open("/no/such/folder/file", "w")
+      Traceback (most recent call last):
+      ...
+      auxjax.run._errors.RunError: `/no/such/folder` should be writable. Found: No such
+      file or directory.
+    """
     try:
         yield
     except OSError as error:

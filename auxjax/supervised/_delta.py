@@ -56,9 +56,9 @@ def delta_mtl(
             f"`higher_is_better`. Found shapes {measured.shape} and {alone.shape}."
         )
     alone = np.mean(alone.reshape(-1, *tasks), axis=0)
-    if not alone.all():
+    if np.any(alone <= 0):
         raise ValueError(
-            f"`baselines` should not be 0, for changes are relative. Found {alone}."
+            f"`baselines` should be above 0, for changes are relative. Found {alone}."
         )
     sign = np.where(higher_is_better, 1, -1)
     change = sign * (measured - alone) / alone

@@ -24,7 +24,9 @@ from auxjax.run import (
 )
 from lab.curves import column
 from lab.options import may_differ
-from lab.timed import Timed
+from lab.timed import Timed, remembered
+
+SPEED = "frames per second"
 
 
 class Curves(NamedTuple):
@@ -103,7 +105,7 @@ def _run_group(
     frames = agent.frames_per_update
     num_chunks = -(-agent.num_updates // config.chunk)
     if _is_done(run, agent, num_chunks * config.chunk * frames):
-        return read_curves(run, tasks, float("nan"))
+        return read_curves(run, tasks, remembered(run.path, SPEED, float("nan")))
     state = start(agent, seeds)
     if not config.quiet:
         print(f"{label}: compiling …", file=sys.stderr)
@@ -127,7 +129,7 @@ def _run_group(
     )
     seen = len(timed.spent) * config.chunk * frames * len(seeds)
     speed = seen / max(sum(timed.spent), 1e-9) if seen else float("nan")
-    return read_curves(run, tasks, speed)
+    return read_curves(run, tasks, remembered(run.path, SPEED, speed))
 
 
 def _is_done(run: RunFolder, agent: Agent, total: int) -> bool:

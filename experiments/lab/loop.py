@@ -18,7 +18,7 @@ from lab.optimizer import arrange
 from lab.options import may_differ
 from lab.problem import Problem, only
 from lab.rules import RULES, Rule
-from lab.timed import Timed, median
+from lab.timed import Timed, median, remembered
 from lab.training import SINGLE, Training
 
 RULE = 2  # beside the two that a seed is split into
@@ -79,7 +79,8 @@ def train(
         unit="epochs",
         quiet=config.quiet,
     )
-    return read_curves(run, problem.tasks, advance.seconds), state
+    seconds = remembered(run.path, "seconds per epoch", advance.seconds)
+    return read_curves(run, problem.tasks, seconds), state
 
 
 def first_state(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from auxjax.run import machine, print_table, table_markdown, write_json
+from auxjax.run import machine, print_table, table_markdown, write_json, writing
 from lab.folders import publish
 from lab.options import command, settings
 
@@ -63,23 +63,30 @@ def write(config: Any, report: Report, folder: Path) -> list[str]:
       The lines that judge.
     """
     verdicts = [] if config.smoke else [*report.verdicts()]
-    facts, pictures = machine(), []
+    facts = machine()
+    page, numbers = (folder / f"{report.stem}{end}" for end in (".md", ".json"))
+    said = {"command": command(report.script, config), "config": settings(config)}
+    where = [str(folder)]
+    with writing(folder):  # the numbers first, should the disk be full
+        write_json(numbers, {**said, "machine": facts, **report.numbers})
+        pictures = _draw(report, folder)
+        lines = [NOTHING] if config.smoke else verdicts
+        write_text(page, *_paragraphs(report, said["command"], facts, pictures, lines))
+        if config.publish:
+            files = [page, numbers, *pictures]
+            where += [str(publish(files, report.stem, report.room, config.name))]
+    tell(config, report.shown or report.tables, verdicts, " and ".join(where))
+    return verdicts
+
+
+def _draw(report: Report, folder: Path) -> list[Path]:
+    """The pictures that there are."""
+    pictures = []
     for name, draw in report.figures.items():
         picture = folder / f"{report.stem}{'_' * bool(name)}{name}.png"
         draw(picture)
         pictures += [picture] if picture.exists() else []
-    page, numbers = (folder / f"{report.stem}{end}" for end in (".md", ".json"))
-    said = {"command": command(report.script, config), "config": settings(config)}
-    write_json(numbers, {**said, "machine": facts, **report.numbers})
-    lines = [NOTHING] if config.smoke else verdicts
-    page_text = _paragraphs(report, said["command"], facts, pictures, lines)
-    write_text(page, *page_text)
-    where = [str(folder)]
-    if config.publish:
-        files = [page, numbers, *pictures]
-        where += [str(publish(files, report.stem, report.room, config.name))]
-    tell(config, report.shown or report.tables, verdicts, " and ".join(where))
-    return verdicts
+    return pictures
 
 
 def _paragraphs(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from auxjax.run import write_json
 
 
 class Timed:
@@ -39,3 +44,19 @@ class Timed:
 def median(spent: list[float], each: int) -> float:
     """Seconds of one of the `each` epochs of a call; NaN where none was made."""
     return float(np.median(spent)) / each if spent else np.nan
+
+
+def remembered(folder: Path, what: str, value: float) -> float:
+    """A time that was taken, or the one taken when the folder's run was made.
+
+    Args:
+      folder: of the run, whose `times.json` keeps it.
+      what: its name there.
+      value: NaN where nothing was run now.
+    """
+    kept = folder / "times.json"
+    if math.isfinite(value):
+        write_json(kept, {what: value})
+    elif kept.exists():
+        return json.loads(kept.read_text("utf-8"))[what]
+    return value

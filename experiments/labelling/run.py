@@ -23,7 +23,7 @@ from auxjax.run import RunFolder, first_non_finite, open_run, read_metrics, run_
 from lab.curves import column
 from lab.options import may_differ
 from lab.problem import in_batches
-from lab.timed import Timed, median
+from lab.timed import Timed, median, remembered
 from labelling.data import PADDING, Problem
 from labelling.networks import make_networks
 from labelling.variants import Variant, setting
@@ -78,7 +78,8 @@ def train(config: Any, problem: Problem, variant: Variant, folder: Path) -> Trai
         unit="epochs",
         quiet=config.quiet,
     )
-    return Trained(read_curves(run, advance.seconds), method, state)
+    seconds = remembered(run.path, "seconds per epoch", advance.seconds)
+    return Trained(read_curves(run, seconds), method, state)
 
 
 def over_seeds(function: Callable) -> Callable:

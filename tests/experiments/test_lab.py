@@ -1,6 +1,7 @@
 """What the experiments share: options, folders, reports, axes, curves."""
 
 import dataclasses
+import errno
 import json
 import shlex
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from auxjax.run import open_run, parse
+from auxjax.run import RunError, open_run, parse
 from tests._scripts import load_script
 
 pytestmark = pytest.mark.usefixtures("experiments")
@@ -258,6 +259,24 @@ def test_a_small_runs_page_says_so_and_judges_nothing(report, config, tmp_path):
     given = made(report, verdicts=lambda: pytest.fail("judged"))
     assert report.write(config(smoke=True), given, tmp_path) == []
     assert f"- {report.NOTHING}\n" in (tmp_path / "digits.md").read_text("utf-8")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_numbers(report, config, tmp_path):
+    def draw(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    given = made(report, figures={"": draw})
+    with pytest.raises(RunError, match=r"should be writable\. Found: No space left"):
+        report.write(config(), given, tmp_path)
+    assert json.loads((tmp_path / "digits.json").read_text("utf-8"))["results"]
+
+
+def test_a_run_that_is_read_again_has_the_times_of_when_it_was_made(tmp_path):
+    from lab.timed import remembered
+
+    assert np.isnan(remembered(tmp_path, "seconds", np.nan))
+    assert remembered(tmp_path, "seconds", 2.5) == 2.5
+    assert remembered(tmp_path, "seconds", np.nan) == 2.5
 
 
 def test_a_table_without_rows_is_not_shown(report, config, tmp_path, capsys):

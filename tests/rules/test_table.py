@@ -1,5 +1,6 @@
 """The table of rules: every rule is in it, and each row holds."""
 
+import dataclasses
 import inspect
 import re
 
@@ -107,3 +108,17 @@ def test_what_is_learned_goes_about_as_far_in_every_training():
         with jax.numpy_dtype_promotion("standard"):  # Adam counts in integers
             step, _ = learn.update(jnp.ones(()), learn.init(jnp.zeros(())))
         assert float(-step) * steps / every == pytest.approx(2.0, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": 0}, "`steps` should be at least 1. Found 0."),
+        ({"num_tasks": 0}, "`num_tasks` should be at least 1. Found 0."),
+        ({"first_losses": (1.0, 2.0)}, "`first_losses` should be 3 numbers, one per"),
+        ({"first_losses": (1.0, 0.0, 2.0)}, "`first_losses` should be above 0."),
+    ],
+)
+def test_a_setting_that_no_rule_could_use_is_refused(given, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        dataclasses.replace(SETTING, **given)

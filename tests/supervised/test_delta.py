@@ -51,5 +51,7 @@ def test_delta_errors():
         delta_mtl([1.0, 2.0, 3.0], [1.0, 2.0], [True, False])
     with pytest.raises(ValueError, match="should have 2 tasks"):
         delta_mtl([1.0, 2.0], np.ones((2, 1)), [True, False])
-    with pytest.raises(ValueError, match="`baselines` should not be 0"):
+    with pytest.raises(ValueError, match="`baselines` should be above 0"):
         delta_mtl([1.0, 2.0], [1.0, 0.0], [True, False])
+    with pytest.raises(ValueError, match="`baselines` should be above 0"):
+        delta_mtl([-1.0], [-2.0], [True])  # better, and yet −50 %
