@@ -114,7 +114,8 @@ def test_what_a_run_leaves(main, scripts, tmp_path, capsys):
     for name in figures:
         assert_figure(folder / name)
     run = folder / "olaux"
-    assert names_in(run) == {"config.json", "metrics.jsonl", "checkpoint"}
+    files = {"config.json", "metrics.jsonl", "checkpoint", "times.json"}
+    assert names_in(run) == files
     config = json.loads((run / "config.json").read_text())
     assert (config["env"], config["method"], config["aux"]) == (
         *("Probe-Image", ["olaux"]),
