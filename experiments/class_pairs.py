@@ -53,7 +53,7 @@ class Config(Training):
     """What to read, unless a folder of images is given."""
     data_dir: Path | None = free(None)
     """Where the files of `mnist` and `fashion_mnist` lie."""
-    folder: Path | None = None
+    folder: Path | None = free(None)
     """A folder with one folder of images per class, as ImageNet's `train`."""
     size: int = 64
     """Side of the images that are read from `folder`."""
@@ -61,9 +61,9 @@ class Config(Training):
     """At most so many images of either class, in training and in testing."""
     pairs: int = free(3)
     """How many of the nearest and of the farthest pairs, where none are named."""
-    near: tuple[str, ...] = ()
+    near: tuple[str, ...] = free(())
     """Pairs to take as near ones, as `871-484`."""
-    far: tuple[str, ...] = ()
+    far: tuple[str, ...] = free(())
     """Pairs to take as far ones."""
     network: Literal["cnn", "resnet18"] = "cnn"
     """The trunk that both tasks share."""

@@ -423,3 +423,12 @@ def test_ctrl_c_leaves_no_traceback(tmp_path, sign, said):
     assert "Traceback" not in text
     assert "Error" not in text
     assert said in text
+
+
+def test_which_pairs_there_are_and_where_images_lie_may_change_on_resume():
+    from lab.options import may_differ
+
+    script = load_script("class_pairs")
+    assert {"pairs", "near", "far", "folder", "data_dir"} <= {
+        *may_differ(script.Config())
+    }
