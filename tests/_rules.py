@@ -48,6 +48,17 @@ def log_loss_then(make, **options):
     return lambda: optax.chain(auxjax.scale_by_log_loss(**options), make())
 
 
+def scaled_to_sum(stacked=True, **options):
+    """Behind weights that follow from the losses."""
+
+    def rows():
+        return optax.chain(auxjax.scale_by_gls(TASKS), auxjax.scale_to_sum(**options))
+
+    return Rule(
+        make=lambda: optax.chain(rows(), auxjax.sum_tasks()), rows=rows, stacked=stacked
+    )
+
+
 def autolambda(aggregator=None):
     """It holds the optimizer, which it is a gradient of here."""
     tx = auxjax.autolambda(
@@ -115,6 +126,10 @@ WEIGHTINGS = {
         ),
         main_is_one=True,
     ),
+    "scale_to_sum": scaled_to_sum(num_tasks=TASKS),
+    "scale_to_sum heads": scaled_to_sum(
+        total=2.0, own_heads=True, num_tasks=TASKS, stacked=False
+    ),
     "scale_by_autolambda": Rule(
         make=lambda: optax.chain(WEIGHTINGS[LAMBDA].rows(), auxjax.sum_tasks()),
         rows=lambda: auxjax.scale_by_autolambda(
@@ -140,6 +155,7 @@ AGGREGATORS = {
     "pcgrad": shared("pcgrad"),
     "gradvac": shared("gradvac", num_tasks=TASKS, any_number=False),
     "sdmgrad": shared("sdmgrad", num_tasks=TASKS, any_number=False, learning_rate=0.1),
+    "trimmed_mean": shared("trimmed_mean", fraction=1 / 3),
 }
 
 
@@ -181,6 +197,7 @@ COMPOSITIONS = [  # some of the weightings, aggregators and optimizers
     ("gcs", "cagrad", "adam"),
     ("gcs sketch", "pcgrad", "sgd"),
     ("log_loss", "upgrad", "momentum"),
+    ("scale_to_sum", "cagrad", "sgd"),
     ("scale_by_autolambda", "pcgrad", "clipped"),
     ("autolambda", "mgda", "sgd"),
 ]

@@ -10,6 +10,8 @@ products with a direction are `jac.jvp(v)`.
 `__all__` is what `auxjax` offers; the rest is for the other rooms.
 """
 
+from auxjax.jacobian._applied import applied_weights as applied_weights
+from auxjax.jacobian._applied import unscaled as unscaled
 from auxjax.jacobian._build import task_jacobian
 from auxjax.jacobian._checks import check_task_mask as check_task_mask
 from auxjax.jacobian._checks import is_traced as is_traced

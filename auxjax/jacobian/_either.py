@@ -44,7 +44,9 @@ def as_jacobian(
     if isinstance(updates, TaskJacobian):
         _check_num_tasks(updates.num_tasks, num_tasks, updates.names)
         return updates
+    scales = ()
     if isinstance(updates, StackedJacobian):
+        scales = updates._scales
         known, updates = updates.losses, updates.grads
         losses = losses if known is None else known
     leading = _leading_axis(updates, params)
@@ -56,7 +58,7 @@ def as_jacobian(
                 f"`losses` should have shape ({leading},), one per task. "
                 f"Found {losses.shape}."
             )
-    return StackedJacobian(updates, losses, leading)
+    return StackedJacobian(updates, losses, leading, _scales=scales)
 
 
 def _check_num_tasks(found: int, expected: int | None, names: Any) -> None:

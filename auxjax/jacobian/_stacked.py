@@ -19,7 +19,7 @@ from auxjax._types import (
     Mask,
     StackedGradients,
 )
-from auxjax.jacobian import _losses
+from auxjax.jacobian import _losses, _scales
 from auxjax.jacobian._checks import (
     check_index,
     check_sketch,
@@ -51,6 +51,7 @@ class StackedJacobian(NoGradient):
     losses: Any  # [T], or None
     num_tasks: int = dataclasses.field(metadata={"static": True})
     _guard: Any = dataclasses.field(default_factory=Guard, repr=False)
+    _scales: tuple[_scales.Scale, ...] = dataclasses.field(default=(), repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "_guard", guarded(self._guard))
@@ -161,7 +162,8 @@ class StackedJacobian(NoGradient):
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> StackedJacobian:
         """diag(w) J: row i times `weights[i]`, on the leaves in `where` (None: all)."""
         weights = check_weights(weights, self.num_tasks, self._dtype())
-        wanted = iter(self._layout().mask(where))
+        mask = self._layout().mask(where)
+        wanted = iter(mask)
 
         def scaled(rows):
             if not next(wanted):
@@ -169,7 +171,10 @@ class StackedJacobian(NoGradient):
             column = weights.reshape((-1,) + (1,) * (rows.ndim - 1))
             return times(jnp.asarray(rows), column)
 
-        return dataclasses.replace(self, grads=self._map(scaled, lambda rows: rows))
+        grads = self._map(scaled, lambda rows: rows)
+        return dataclasses.replace(
+            self, grads=grads, _scales=self._noted(weights, mask)
+        )
 
     def mask(self, present: ArrayLike) -> StackedJacobian:
         """The rows and losses of absent tasks become 0, whatever they hold.
@@ -185,7 +190,8 @@ class StackedJacobian(NoGradient):
 
         grads = self._map(kept, lambda rows: rows)
         losses = None if self.losses is None else kept(self.losses)
-        return dataclasses.replace(self, grads=grads, losses=losses)
+        scales = self._noted(here.astype(self._dtype()), self._layout().mask(None))
+        return dataclasses.replace(self, grads=grads, losses=losses, _scales=scales)
 
     def materialize(self) -> StackedJacobian:
         """Itself: its rows are written down already."""
@@ -209,6 +215,10 @@ class StackedJacobian(NoGradient):
                 lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.grads
             )
         )
+
+    def _noted(self, weights: jax.Array, mask: Any) -> tuple[_scales.Scale, ...]:
+        """The scalings so far and this one, for those who ask what was applied."""
+        return (*self._scales, _scales.Scale(weights, _scales.StaticMask(mask)))
 
     def _leaves(self, where: Mask | None) -> list[jax.Array]:
         layout = self._layout()

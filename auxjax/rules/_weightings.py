@@ -252,4 +252,37 @@ ROWS: tuple[Method, ...] = (
             )
         },
     ),
+    Method(
+        name="scale_to_sum",
+        title="Applied weights that sum to T",
+        kind=WEIGHTING,
+        backward="1",
+        tangent="0",
+        price_note="`own_heads=True`: the heads' share of a second one.",
+        when=(
+            "Behind any weighting, under an optimizer that feels a gradient's size "
+            "(SGD): logarithms of losses near zero and weights in the thousands no "
+            "longer lengthen the step. And to compare rules at one total weight."
+        ),
+        when_not=(
+            "In the lookahead of Auto-λ. The rule's scale is what you want of it, as "
+            "with a loss that should fade away."
+        ),
+        situations=("main", "all", "many", "rl"),
+        call=(
+            "optax.chain(auxjax.scale_by_log_loss(), auxjax.scale_to_sum(), "
+            "auxjax.sum_tasks())"
+        ),
+        figure_note="Behind log losses.",
+        variants={
+            "scale_to_sum": Rule(
+                WEIGHTING,
+                chained(
+                    made(weighting.scale_by_log_loss),
+                    made(weighting.scale_to_sum, "num_tasks"),
+                    made(aggregation.sum_tasks),
+                ),
+            )
+        },
+    ),
 )

@@ -21,6 +21,7 @@ from auxjax.weighting._log_loss import LogLossState, scale_by_log_loss
 from auxjax.weighting._metrics import task_metrics
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
 from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
+from auxjax.weighting._scale_to_sum import ScaleToSumState, scale_to_sum
 from auxjax.weighting._slgrad import (
     SLGradState,
     scale_by_slgrad,
@@ -53,6 +54,7 @@ __all__ = [
     "RLWState",
     "SLGradState",
     "STCHState",
+    "ScaleToSumState",
     "UncertaintyState",
     "autolambda",
     "auxilearn",
@@ -88,6 +90,7 @@ __all__ = [
     "scale_by_slgrad",
     "scale_by_stch",
     "scale_by_uncertainty",
+    "scale_to_sum",
     "slgrad",
     "slgrad_weights",
     "stch",

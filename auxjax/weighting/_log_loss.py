@@ -32,6 +32,12 @@ def scale_by_log_loss(
     were not in `tasks`, for that step. A policy-gradient loss is such a loss half of
     the time, so reinforcement learning wants `tasks="auxiliary"`.
 
+    **Under an optimizer that feels a gradient's size** (SGD, with momentum or without)
+    the step is α∇L/L, which grows without bound as a loss goes to zero; at a minimum of
+    zero it never ends. Adam divides by it. Elsewhere bound it: `scale_to_sum` behind
+    the weightings keeps the ratios of the weights and makes them sum to T;
+    `optax.clip_by_global_norm` behind the aggregator cuts the step; `offset` cuts 1/L.
+
     Args:
       tasks: which rows: `"all"` (Algorithm 1 of OL-AUX), `"auxiliary"` (all but the
         first), or a sequence of indices.
@@ -55,6 +61,21 @@ def scale_by_log_loss(
       >>> tx.update(grads, state, losses=losses)[0].rows()
       Array([[2., 4.],
              [3., 4.]], dtype=float32)
+
+      Under SGD, with the two ways to bound the step:
+
+      >>> import optax
+      >>> log, add = auxjax.scale_by_log_loss(), auxjax.sum_tasks()
+      >>> sgd = optax.sgd(0.1)
+      >>> plain = optax.chain(log, add, sgd)
+      >>> summed = optax.chain(log, auxjax.scale_to_sum(), add, sgd)
+      >>> clipped = optax.chain(log, add, optax.clip_by_global_norm(1.0), sgd)
+      >>> def size_of_step(tx, p):
+      ...     jac = auxjax.task_jacobian(lambda p: (p**2, (p - 2.0) ** 2), p)
+      ...     return abs(round(float(tx.update(jac, tx.init(p))[0]), 2))
+      >>> near = jnp.array(0.001)  # where the first loss is a millionth
+      >>> [size_of_step(tx, near) for tx in (plain, summed, clipped)]
+      [199.9, 0.0, 0.1]
 
     References:
       Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement Learning*

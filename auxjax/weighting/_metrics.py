@@ -8,7 +8,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-QUANTITIES = ("weights", "cosines", "norms", "meta_gradient", "nonfinite")
+QUANTITIES = (
+    "weights",
+    "applied",
+    "cosines",
+    "norms",
+    "meta_gradient",
+    "signal_to_noise",
+    "share_positive",
+    "nonfinite",
+)
 ROOMS = ("auxjax.weighting.", "auxjax.aggregation.")
 
 
@@ -24,11 +33,13 @@ def task_metrics(opt_state: Any) -> dict[str, jax.Array]:
 
     Returns:
       A dict with `"weights"`, `"cosines"`, `"norms"`, `"meta_gradient"`, as far as a
-      rule has them, and `"nonfinite"`: how often a task that was present had a loss or
-      a gradient that was NaN or infinite, and so counted as absent. Where several rules
-      have a quantity, each rule's own is there too, as `"olaux/weights"`, and the short
-      name has the product of the weights, the factor that a row was scaled by in all,
-      the largest count of `"nonfinite"`, and of the others the first rule's.
+      rule has them, `"signal_to_noise"` and `"share_positive"` of `monitor_tasks`,
+      `"applied"` of `scale_to_sum`, and `"nonfinite"`: how often a task that was
+      present had a loss or a gradient that was NaN or infinite, and so counted as
+      absent. Where several rules have a quantity, each rule's own is there too, as
+      `"olaux/weights"`, and the short name has the product of the weights (of
+      `scale_to_sum` and logarithms `"applied"` alone knows), the largest count of
+      `"nonfinite"`, and of the others the first rule's.
 
     Example:
       >>> import jax.numpy as jnp

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from auxjax._types import Params
-from auxjax.jacobian import Jacobian, TaskJacobian, task_jacobian
+from auxjax.jacobian import Jacobian, TaskJacobian, as_jacobian, task_jacobian
 from auxjax.weighting._checks import weight_dtype
 
 
@@ -75,4 +75,5 @@ def weighted(
         jacobian = jacobian.mask(mask)
     if isinstance(jac, TaskJacobian):
         return dataclasses.replace(jacobian, losses=jac.losses, aux=jac.aux)
-    return dataclasses.replace(jac, grads=jacobian.rows())
+    stacked = as_jacobian(jacobian.rows(), losses=jac.losses)
+    return stacked if mask is None else stacked.mask(mask)
