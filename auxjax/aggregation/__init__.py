@@ -9,6 +9,7 @@ from auxjax.aggregation._fairgrad import fairgrad, fairgrad_weights
 from auxjax.aggregation._graddrop import GradDropState, graddrop, graddrop_rows
 from auxjax.aggregation._gradvac import GradVacState, gradvac, gradvac_weights
 from auxjax.aggregation._imtl_g import imtl_g, imtl_g_weights
+from auxjax.aggregation._krum import krum, krum_weights
 from auxjax.aggregation._mean import mean_tasks
 from auxjax.aggregation._mgda import mgda, mgda_weights
 from auxjax.aggregation._nash_mtl import nash_mtl, nash_mtl_weights
@@ -16,6 +17,7 @@ from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
 from auxjax.aggregation._sdmgrad import SDMGradState, sdmgrad, sdmgrad_weights
 from auxjax.aggregation._sum import sum_tasks
 from auxjax.aggregation._upgrad import upgrad, upgrad_weights
+from auxjax.aggregation._trimmed_mean import trimmed_mean, trimmed_mean_rows
 
 __all__ = [
     "AccumulateState",
@@ -42,6 +44,8 @@ __all__ = [
     "imtl_g_weights",
     "mean_tasks",
     "mgda",
+    "krum",
+    "krum_weights",
     "mgda_weights",
     "nash_mtl",
     "nash_mtl_weights",
@@ -53,3 +57,5 @@ __all__ = [
     "upgrad",
     "upgrad_weights",
 ]
+    "trimmed_mean",
+    "trimmed_mean_rows",

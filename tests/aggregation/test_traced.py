@@ -39,6 +39,7 @@ CASES = {  # what is varied: the factory, the argument, its values
     "preference, upgrad": (auxjax.upgrad, "preference", VECTORS),
     "preference, con_fig": (auxjax.con_fig, "preference", VECTORS),
     "preference, aligned_mtl": (auxjax.aligned_mtl, "preference", VECTORS),
+    "fraction": (auxjax.trimmed_mean, "fraction", [0.0, 0.34, 0.4]),
 }
 every_case = pytest.mark.parametrize("name", list(CASES))
 
@@ -136,10 +137,12 @@ DONATED = {
     "nash_mtl": {},
     "pcgrad": {},
     "sdmgrad": {"num_tasks": 3, "objectives": 2},
+    "krum": {},
     "upgrad": {},
 }
 KEYED = ("graddrop", "gradvac", "pcgrad", "sdmgrad")
 
+    "trimmed_mean": {},
 
 @pytest.mark.parametrize("name", list(DONATED))
 def test_parameters_and_state_may_be_donated(name):
