@@ -15,8 +15,9 @@ Stack your losses, the main task's first, and chain a rule into your optimizer:
 >>> params = optax.apply_updates(params, updates)
 """
 
-from auxjax import aggregation, jacobian, weighting
+from auxjax import aggregation, diagnosis, jacobian, weighting
 from auxjax.aggregation import *  # noqa: F403
+from auxjax.diagnosis import *  # noqa: F403
 from auxjax.jacobian import *  # noqa: F403
 from auxjax.weighting import *  # noqa: F403
 
@@ -26,3 +27,4 @@ __all__ = []  # a name is written down in its room's facade
 __all__ += aggregation.__all__
 __all__ += jacobian.__all__
 __all__ += weighting.__all__
+__all__ += diagnosis.__all__

@@ -11,6 +11,7 @@ from _docstrings import to_markdown
 PACKAGE = Path(__file__).parents[1] / "auxjax"
 MODULES = {
     "jacobian": "The Jacobian",
+    "diagnosis": "Do tasks conflict?",
     "meta": "Meta-gradients",
     "auxiliary": "Auxiliary losses",
     "models": "Networks",

@@ -20,6 +20,7 @@ ROOMS = [
     "meta",
     "aggregation",
     "weighting",
+    "diagnosis",
     "rules",
     "auxiliary",
     "models",
@@ -248,9 +249,9 @@ def test_every_public_name_is_there_and_explained(init):
 def test_the_roof_offers_what_the_core_rooms_offer():
     """Flat names: each public rule of a core room is one of `auxjax`, and no other."""
     import auxjax
-    from auxjax import aggregation, jacobian, weighting
+    from auxjax import aggregation, diagnosis, jacobian, weighting
 
-    rooms = (aggregation, jacobian, weighting)
+    rooms = (aggregation, diagnosis, jacobian, weighting)
     names = [name for room in rooms for name in room.__all__]
     assert sorted(auxjax.__all__) == sorted(names)
     assert sorted(public_names(ROOT / "__init__.py")) == sorted(names)
