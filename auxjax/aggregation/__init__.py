@@ -13,16 +13,18 @@ from auxjax.aggregation._krum import krum, krum_weights
 from auxjax.aggregation._mean import mean_tasks
 from auxjax.aggregation._mgda import mgda, mgda_weights
 from auxjax.aggregation._nash_mtl import nash_mtl, nash_mtl_weights
+from auxjax.aggregation._pcd import PCDState, pcd, pcd_weights
 from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
 from auxjax.aggregation._sdmgrad import SDMGradState, sdmgrad, sdmgrad_weights
 from auxjax.aggregation._sum import sum_tasks
-from auxjax.aggregation._upgrad import upgrad, upgrad_weights
 from auxjax.aggregation._trimmed_mean import trimmed_mean, trimmed_mean_rows
+from auxjax.aggregation._upgrad import upgrad, upgrad_weights
 
 __all__ = [
     "AccumulateState",
     "GradDropState",
     "GradVacState",
+    "PCDState",
     "PCGradState",
     "SDMGradState",
     "accumulate_tasks",
@@ -42,20 +44,22 @@ __all__ = [
     "gradvac_weights",
     "imtl_g",
     "imtl_g_weights",
-    "mean_tasks",
-    "mgda",
     "krum",
     "krum_weights",
+    "mean_tasks",
+    "mgda",
     "mgda_weights",
     "nash_mtl",
     "nash_mtl_weights",
+    "pcd",
+    "pcd_weights",
     "pcgrad",
     "pcgrad_weights",
     "sdmgrad",
     "sdmgrad_weights",
     "sum_tasks",
+    "trimmed_mean",
+    "trimmed_mean_rows",
     "upgrad",
     "upgrad_weights",
 ]
-    "trimmed_mean",
-    "trimmed_mean_rows",

@@ -70,6 +70,32 @@ ROWS: tuple[Method, ...] = (
         variants={"pcgrad": Rule(AGGREGATOR, made(aggregation.pcgrad, "key"))},
     ),
     Method(
+        name="pcd",
+        title="Priority-constrained descent (PCD)",
+        kind=AGGREGATOR,
+        paper="Varam & AlHajri, TMLR 2026, arXiv 2606.29521",
+        backward="T",
+        tangent="0",
+        when=(
+            "The main task decides, and the others (a penalty, a constraint, a helper) "
+            "need a guaranteed share of progress in every step: one number τ, whatever "
+            "the losses' units."
+        ),
+        when_not=(
+            "The others conflict with the main task in the end: each step must help "
+            "them, so it slides along the Pareto front to *their* best (τ = 0 stops on "
+            "the front). Many tasks: constraints that contradict each other are all "
+            "dropped."
+        ),
+        situations=("main",),
+        call="auxjax.pcd(tau=0.1)",
+        figure_note=(
+            "The first task is the main one; the second is helped in every step, and so "
+            "to its own best in the end."
+        ),
+        variants={"pcd": Rule(AGGREGATOR, made(aggregation.pcd, "num_tasks"))},
+    ),
+    Method(
         name="gradvac",
         title="GradVac",
         kind=AGGREGATOR,

@@ -134,10 +134,23 @@ CASES = [
         *(NON_CONFLICTING, STATIONARY),
         num_tasks=(2,),
     ),
+    case("pcd", lambda t: auxjax.pcd(0.1, t, eps=0.0), HOMOGENEOUS),
+    case(
+        "pcd, two tasks",
+        lambda t: auxjax.pcd(0.1, t, eps=0.0),
+        *(HOMOGENEOUS, NON_CONFLICTING),
+        num_tasks=(2,),
+    ),
     case(
         "sdmgrad",
         auxjax.sdmgrad,
         *(PERMUTATION, HOMOGENEOUS, NOWHERE_ELSE),
+    ),
+    case("krum", lambda t: auxjax.krum(), HOMOGENEOUS),
+    case(
+        "trimmed_mean",
+        lambda t: auxjax.trimmed_mean(fraction=1 / 3),
+        *(PERMUTATION, HOMOGENEOUS),
     ),
 ]
 DIM = 4
@@ -146,12 +159,6 @@ DIM = 4
 def promised(promise):
     """The cases that make a promise, once for every number of tasks."""
     pairs = [(c, t) for c in CASES if promise in c.promises for t in c.num_tasks]
-    case("krum", lambda t: auxjax.krum(), HOMOGENEOUS),
-    case(
-        "trimmed_mean",
-        lambda t: auxjax.trimmed_mean(fraction=1 / 3),
-        *(PERMUTATION, HOMOGENEOUS),
-    ),
     ids = [f"{c.name}, T={t}" for c, t in pairs]
     return pytest.mark.parametrize(("case", "num_tasks"), pairs, ids=ids)
 

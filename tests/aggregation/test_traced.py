@@ -30,16 +30,20 @@ CASES = {  # what is varied: the factory, the argument, its values
     ),
     "momentum": (descent, "momentum", [0.0, 0.5, 0.9]),
     "beta": (functools.partial(auxjax.gradvac, num_tasks=3), "beta", [0.0, 0.5, 1.0]),
+    "tau": (functools.partial(auxjax.pcd, num_tasks=3), "tau", [0.0, 0.1, 0.9]),
+    "tau, each": (functools.partial(auxjax.pcd, num_tasks=3), "tau", VECTORS[:, 1:]),
+    "beta, pcd": (functools.partial(auxjax.pcd, 0.5, 3), "beta", [0.0, 0.5, 0.9]),
+    "eps": (functools.partial(auxjax.pcd, 0.5, 3), "eps", [0.0, 1e-8, 1.0]),
     "alpha": (auxjax.fairgrad, "alpha", [0.5, 1.0, 3.0]),
     "max_norm": (auxjax.nash_mtl, "max_norm", [0.1, 1.0, 10.0]),
     "dualproj": (auxjax.dualproj, "regularisation", [0.0, 1e-3, 0.1]),
     "upgrad": (auxjax.upgrad, "regularisation", [0.0, 1e-3, 0.1]),
     "leak": (auxjax.graddrop, "leak", VECTORS),
+    "fraction": (auxjax.trimmed_mean, "fraction", [0.0, 0.34, 0.4]),
     "preference, dualproj": (auxjax.dualproj, "preference", VECTORS),
     "preference, upgrad": (auxjax.upgrad, "preference", VECTORS),
     "preference, con_fig": (auxjax.con_fig, "preference", VECTORS),
     "preference, aligned_mtl": (auxjax.aligned_mtl, "preference", VECTORS),
-    "fraction": (auxjax.trimmed_mean, "fraction", [0.0, 0.34, 0.4]),
 }
 every_case = pytest.mark.parametrize("name", list(CASES))
 
@@ -133,16 +137,16 @@ DONATED = {
     "graddrop": {"leak": [1.0, 0.0, 0.5]},
     "gradvac": {"num_tasks": 3},
     "imtl_g": {},
+    "krum": {},
     "mgda": {},
     "nash_mtl": {},
     "pcgrad": {},
     "sdmgrad": {"num_tasks": 3, "objectives": 2},
-    "krum": {},
+    "trimmed_mean": {},
     "upgrad": {},
 }
 KEYED = ("graddrop", "gradvac", "pcgrad", "sdmgrad")
 
-    "trimmed_mean": {},
 
 @pytest.mark.parametrize("name", list(DONATED))
 def test_parameters_and_state_may_be_donated(name):

@@ -120,6 +120,7 @@ STEPS = {
     "uncertainty+cagrad": (1.4, 1.4, 1.4),
     "auxinash": (3**-0.5,) * 3,  # α = (1/3) / α
     "gcs-weighted": (1.0, 0.0, 0.0),  # cosines with the main task of 0
+    "pcd": (0.9996, 0.01999, 0.01999),  # τ = 0.02 each, and length 1
     "slgrad": (3.0, 0.0, 0.0),
 }
 RANDOM = ("rlw-normal", "rlw-dirichlet")
