@@ -198,10 +198,12 @@ OF_NUMPY = {
     "dualproj": lambda x: auxjax.dualproj(preference=x),
     "famo": lambda x: auxjax.famo(TASKS, lower_bound=x),
     "fixed": lambda x: auxjax.fixed(x),
+    "cosmos": lambda x: auxjax.cosmos(TASKS, preference=x),
     "gradnorm": lambda x: auxjax.gradnorm(TASKS, initial_losses=x),
     "stch": lambda x: auxjax.stch(TASKS, preference=x, ideal=-x, nadir=x),
     "upgrad": lambda x: auxjax.upgrad(preference=x),
 }
+    "pbi": lambda x: auxjax.pbi(TASKS, preference=x, ideal=-x),
 
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name} of NumPy" for name in OF_NUMPY)])

@@ -2,9 +2,57 @@
 
 from __future__ import annotations
 
-from auxjax import aggregation
+from auxjax import aggregation, weighting
 from auxjax.rules._build import made
-from auxjax.rules._rule import AGGREGATOR, Method, Rule
+from auxjax.rules._rule import AGGREGATOR, WEIGHTING, Method, Rule
+
+WEIGHTINGS: tuple[Method, ...] = (
+    Method(
+        name="cosmos",
+        title="COSMOS",
+        kind=WEIGHTING,
+        paper="Ruchte & Grabocka, ICDM 2021, arXiv 2103.13392",
+        backward="1",
+        tangent="0",
+        when=(
+            "One network for many preferences, drawn anew at every step and given to "
+            "it as an input: the cosine spreads the losses over the Pareto front."
+        ),
+        when_not=(
+            "Losses near zero, where the cosine's part, 1/‖L‖, takes over; losses of "
+            "unlike sizes. Weights may be negative."
+        ),
+        situations=("all", "many"),
+        call="auxjax.cosmos()",
+        variants={
+            "cosmos": Rule(WEIGHTING, made(weighting.cosmos, "num_tasks"), mean=True)
+        },
+    ),
+    Method(
+        name="pbi",
+        title="Penalty-based boundary intersection (PBI)",
+        kind=WEIGHTING,
+        paper="Zhang & Li, 2007",
+        backward="1",
+        tangent="0",
+        when=(
+            "You want the losses in a given proportion, and the point of the Pareto "
+            "front that has it, concave parts too."
+        ),
+        when_not=(
+            "Losses of unlike sizes, or whose lower bounds (`ideal=`) you do not know. "
+            "Weights may be negative: a task ahead of its share is pushed back, and "
+            "with a large θ training may stop wherever the losses have the proportion."
+        ),
+        situations=("all", "many"),
+        call="auxjax.pbi(theta=1.0)",
+        figure_note=(
+            "With θ = 5 four of the five starts come to rest at (21, 21): on the line, "
+            "far from the front."
+        ),
+        variants={"pbi": Rule(WEIGHTING, made(weighting.pbi, "num_tasks"))},
+    ),
+)
 
 AGGREGATORS: tuple[Method, ...] = (
     Method(

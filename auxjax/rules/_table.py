@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from auxjax import aggregation, weighting
-from auxjax.rules import _aggregators, _all_tasks, _auxiliary, _weightings
+from auxjax.rules import (
+    _aggregators,
+    _all_tasks,
+    _around,
+    _auxiliary,
+    _weightings,
+)
 from auxjax.rules._build import autolambda, chained, dwa, made, uncertainty
 from auxjax.rules._rule import COMPOSITION, Method, Rule
 
@@ -11,9 +17,11 @@ METHODS: dict[str, Method] = {
     row.name: row
     for row in (
         *_weightings.ROWS,
+        *_all_tasks.WEIGHTINGS,
         *_auxiliary.ROWS,
         *_aggregators.ROWS,
         *_all_tasks.AGGREGATORS,
+        *_around.ROWS,
     )
 }
 """By name: `equal` first, what every other rule is held against."""

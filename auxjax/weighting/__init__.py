@@ -9,6 +9,12 @@ from auxjax.weighting._autolambda_step import AutoLambdaState
 from auxjax.weighting._auxilearn import AuxiLearnState, auxilearn, scale_by_auxilearn
 from auxjax.weighting._auxinash import AuxiNashState, auxinash, scale_by_auxinash
 from auxjax.weighting._bargain import auxinash_weights
+from auxjax.weighting._cosmos import (
+    COSMOSState,
+    cosmos,
+    cosmos_weights,
+    scale_by_cosmos,
+)
 from auxjax.weighting._dwa import DWAState, dwa, scale_by_dwa
 from auxjax.weighting._equal import EqualState, equal, scale_by_equal
 from auxjax.weighting._famo import FAMOState, famo, scale_by_famo
@@ -25,6 +31,7 @@ from auxjax.weighting._scale_to_sum import ScaleToSumState, scale_to_sum
 from auxjax.weighting._slgrad import (
     SLGradState,
     scale_by_slgrad,
+from auxjax.weighting._pbi import PBIState, pbi, pbi_weights, scale_by_pbi
     slgrad,
     slgrad_weights,
 )
@@ -46,6 +53,7 @@ __all__ = [
     "FAMOState",
     "FixedState",
     "GCSState",
+    "COSMOSState",
     "GLSState",
     "GradNormState",
     "IMTLLState",
@@ -57,6 +65,7 @@ __all__ = [
     "ScaleToSumState",
     "UncertaintyState",
     "autolambda",
+    "PBIState",
     "auxilearn",
     "auxinash",
     "auxinash_weights",
@@ -66,6 +75,8 @@ __all__ = [
     "fixed",
     "gcs",
     "gcs_weights",
+    "cosmos",
+    "cosmos_weights",
     "gls",
     "gradnorm",
     "imtl_l",
@@ -77,11 +88,14 @@ __all__ = [
     "scale_by_auxinash",
     "scale_by_dwa",
     "scale_by_equal",
+    "pbi",
+    "pbi_weights",
     "scale_by_famo",
     "scale_by_fixed",
     "scale_by_gcs",
     "scale_by_gls",
     "scale_by_gradnorm",
+    "scale_by_cosmos",
     "scale_by_imtl_l",
     "scale_by_log_loss",
     "scale_by_olaux",
@@ -93,6 +107,7 @@ __all__ = [
     "scale_to_sum",
     "slgrad",
     "slgrad_weights",
+    "scale_by_pbi",
     "stch",
     "task_metrics",
     "uncertainty",

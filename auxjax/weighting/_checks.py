@@ -104,6 +104,17 @@ def check_task_indices(name: str, indices: Sequence[int], num_tasks: int) -> Non
     for index in indices:
         if not 0 <= int(index) < num_tasks:
             raise ValueError(
+def wish_vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
+    """How much each task counts: as `vector`, none below 0 and not all of them 0."""
+    values = vector(name, given, default, num_tasks)
+    if not is_traced(given) and (np.any(values < 0) or not np.any(values > 0)):
+        raise ValueError(
+            f"`{name}` should be at least 0, and above it for a task. "
+            f"Found {values.tolist()}."
+        )
+    return values
+
+
                 f"`{name}` should hold indices in 0..{num_tasks - 1}. Found {index}."
             )
 

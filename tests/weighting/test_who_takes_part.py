@@ -28,6 +28,8 @@ RULES = {
     "stch log": lambda n: stch(n, log=True, warmup=2),
     "famo": lambda n: auxjax.scale_by_famo(n, optimizer=sgd, decay=0.1),
     "gradnorm": lambda n: auxjax.scale_by_gradnorm(n, optimizer=optax.sgd(0.02)),
+    "cosmos": lambda n: auxjax.scale_by_cosmos(n, preference=[0.4] * n),
+    "pbi": auxjax.scale_by_pbi,
 }
 ALL = {**RULES, "rlw": auxjax.scale_by_rlw, "equal": auxjax.scale_by_equal}
 every_rule = pytest.mark.parametrize("rule", RULES)
@@ -100,10 +102,11 @@ def test_a_loss_that_is_no_good_for_one_step(x64, rule, bad):
     np.testing.assert_array_equal(second.nonfinite, expected)
     second = second._replace(nonfinite=first.nonfinite)
     scale = np.linalg.norm(rows, axis=1) / np.linalg.norm(ROWS, axis=1)
-    takes_any_number = rule in ("stch", "dwa") and np.isfinite(bad)
+    takes_any_number = rule in ("stch", "dwa", "cosmos", "pbi") and np.isfinite(bad)
     if takes_any_number:
         return
-    if rule in ("gls", "stch", "stch log", "famo"):  # its row is passed on unscaled
+    if rule in ("gls", "stch", "stch log", "famo", "cosmos", "pbi"):
+        # Its row is passed on unscaled.
         np.testing.assert_allclose(scale[2], 1, rtol=1e-12)
         absent = run(RULES[rule](3), VALUES[:2], [[True] * 3, [True, True, False]])
         np.testing.assert_allclose(rows[:2], absent[1][0][:2], rtol=1e-12)
