@@ -172,9 +172,24 @@ def by_default(method):
     )
 
 
+def around(name, rule, *needs, **options):
+    return Rule(
+        make=lambda: getattr(auxjax, name)(rule(), num_tasks=TASKS, **options),
+        needs=needs,
+    )
+
+
 for method in METHODS.values():
     room = WEIGHTINGS if method.kind == "weighting" else AGGREGATORS
     if method.name not in room:
+    "periodic": around("periodic", lambda: auxjax.upgrad(where=TRUNK), every=2),
+    "periodic pcgrad": around(
+        "periodic", lambda: auxjax.pcgrad(where=TRUNK), every=3, weights_ema=0.5
+    ),
+    "periodic gcs": around(
+        "periodic", lambda: WEIGHTINGS["gcs weighted"].make(), every=2
+    ),
+    "cr_mogm": around("cr_mogm", lambda: auxjax.mgda(where=TRUNK)),
         room[method.name] = by_default(method)
 RULES = WEIGHTINGS | AGGREGATORS
 
@@ -222,6 +237,8 @@ def draw(seed, *shape):
 def start(dtype="float32", seed=0):
     heads = list(draw(seed + 1, TASKS, 2))
     tree = {"w": draw(seed, 3, 2), "heads": heads}
+    ("fixed", "periodic pcgrad", "momentum"),
+    ("log_loss", "periodic gcs", "sgd"),
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
 

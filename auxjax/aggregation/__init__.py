@@ -4,7 +4,9 @@ from auxjax.aggregation._accumulate import AccumulateState, accumulate_tasks
 from auxjax.aggregation._aligned_mtl import aligned_mtl, aligned_mtl_weights
 from auxjax.aggregation._cagrad import cagrad, cagrad_weights
 from auxjax.aggregation._con_fig import con_fig, con_fig_weights
+from auxjax.aggregation._cr_mogm import cr_mogm
 from auxjax.aggregation._dualproj import dualproj, dualproj_weights
+from auxjax.aggregation._ending import making_rows as making_rows
 from auxjax.aggregation._fairgrad import fairgrad, fairgrad_weights
 from auxjax.aggregation._graddrop import GradDropState, graddrop, graddrop_rows
 from auxjax.aggregation._gradvac import GradVacState, gradvac, gradvac_weights
@@ -15,6 +17,7 @@ from auxjax.aggregation._mgda import mgda, mgda_weights
 from auxjax.aggregation._nash_mtl import nash_mtl, nash_mtl_weights
 from auxjax.aggregation._pcd import PCDState, pcd, pcd_weights
 from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
+from auxjax.aggregation._periodic import PeriodicState, periodic
 from auxjax.aggregation._sdmgrad import SDMGradState, sdmgrad, sdmgrad_weights
 from auxjax.aggregation._sum import sum_tasks
 from auxjax.aggregation._trimmed_mean import trimmed_mean, trimmed_mean_rows
@@ -26,6 +29,7 @@ __all__ = [
     "GradVacState",
     "PCDState",
     "PCGradState",
+    "PeriodicState",
     "SDMGradState",
     "accumulate_tasks",
     "aligned_mtl",
@@ -34,6 +38,7 @@ __all__ = [
     "cagrad_weights",
     "con_fig",
     "con_fig_weights",
+    "cr_mogm",
     "dualproj",
     "dualproj_weights",
     "fairgrad",
@@ -55,6 +60,7 @@ __all__ = [
     "pcd_weights",
     "pcgrad",
     "pcgrad_weights",
+    "periodic",
     "sdmgrad",
     "sdmgrad_weights",
     "sum_tasks",

@@ -15,12 +15,17 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Mask, Params
+from auxjax.aggregation._ending import ending_in_weights
 from auxjax.jacobian import (
+    Jacobian,
     as_dtype,
     as_jacobian,
     as_real,
     check_task_mask,
     labels_of,
+    layout_of,
+    leaf_gramians,
+    leaf_weights,
     unless_spoilt,
     wide,
 )
@@ -49,12 +54,80 @@ def from_weights(
       groups: which of them are aggregated together, each group with its own Gramian.
     """
 
-    def reduce(leaves, present, state, losses):
+    def weigh(gramian, present, state, losses):
         del losses
-        w = weights(gramian_of(leaves), present)
-        return weighted_sum(w, leaves, present), state
+        return weights(gramian, present), state
 
-    return from_rows(reduce, where=where, groups=groups)
+    return from_gramian(weigh, where=where, groups=groups)
+
+
+def from_gramian(
+    weigh: Callable[..., tuple[jax.Array, Any]],
+    *,
+    init_group: Callable[[int], Any] = lambda _: (),
+    where: Mask | None = None,
+    groups: Groups = None,
+    num_tasks: int | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """An aggregator Σ wᵢ∇Lᵢ that remembers something.
+
+    Args:
+      weigh: `weigh(gramian, present, state, losses) -> (weights, state)`: as `weights`
+        in `from_weights`, with the group's state and the losses `[T]` or None. With
+        `other_batches` the Gramian is that of all rows, `[B T, B T]`.
+      init_group: from the number of a group to its first state.
+      where: the shared parameters; None: found by themselves.
+      groups: which of them are aggregated together.
+      num_tasks: T, where the state's shape depends on it; None: any.
+
+    Returns:
+      As `from_rows`; the update says its weights instead, to whom asks by a mark.
+    """
+
+    def reduce(leaves, present, state, losses):
+        w, state = weigh(gramian_of(leaves), present, state, losses)
+        first = [leaf[: w.shape[0]] for leaf in leaves]
+        return weighted_sum(w, first, present), state
+
+    aggregator = from_rows(
+        reduce,
+        init_group=init_group,
+        where=where,
+        groups=groups,
+        num_tasks=num_tasks,
+    )
+
+    @ending_in_weights
+    def update_fn(updates, state, params=None, *, weights_since=None, **extra_args):
+        if weights_since is None:
+            return aggregator.update(updates, state, params, **extra_args)
+        jac, present = _of_the_update(updates, params, num_tasks, **extra_args)
+        if extra_args.get("other_batches"):
+            raise ValueError(
+                "The weights of several batches' rows are not kept: a rule inside "
+                "`periodic` or `cr_mogm` takes one Jacobian."
+            )
+        gramians = leaf_gramians(jac, jac.shared_mask() if where is None else where)
+        labels = _labels(groups, params if params is not None else jac.row(0))
+        owner = [
+            None if gramian is None else (label,)
+            for gramian, label in zip(gramians, labels, strict=True)
+        ]
+        new_state, weights = list(state), {}
+        for number, label in enumerate(dict.fromkeys(labels)):
+            own = [g for g, who in zip(gramians, owner, strict=True) if who == (label,)]
+            if own:
+                dtype = wide(*(g.dtype for g in own))
+                gramian = sum(g.astype(dtype) for g in own[1:]) + own[0].astype(dtype)
+                w, after = weigh(gramian, present, state[number], jac.losses)
+                new_state[number] = unless_spoilt(after, state[number])
+                absent = jnp.zeros_like(w)
+                w = w if present is None else jnp.where(present, w, absent)
+                weights[(label,)] = w
+        owners = [owner[leaf] for leaf in layout_of(jac).differentiable]
+        return leaf_weights(jac, weights_since, weights, owners), tuple(new_state)
+
+    return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
 
 
 def from_rows(
@@ -65,7 +138,7 @@ def from_rows(
     groups: Groups = None,
     num_tasks: int | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """An aggregator that looks at the rows themselves, or remembers something.
+    """An aggregator that looks at the rows themselves.
 
     Args:
       reduce: `reduce(leaves, present, state, losses) -> (gradients, state)`: from the
@@ -88,20 +161,8 @@ def from_rows(
         labels = _labels(groups, params)
         return tuple(init_group(i) for i in range(len(dict.fromkeys(labels))))
 
-    def update_fn(
-        updates,
-        state,
-        params=None,
-        *,
-        losses=None,
-        task_mask=None,
-        other_batches=(),
-        **extra_args,
-    ):
-        del extra_args
-        jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
-        present = check_task_mask(task_mask, jac.num_tasks)
-        jac = jac if present is None else jac.mask(present)
+    def update_fn(updates, state, params=None, *, other_batches=(), **extra_args):
+        jac, present = _of_the_update(updates, params, num_tasks, **extra_args)
         mask = jac.shared_mask() if where is None else where
         rows = jac.leaf_rows(mask)
         for other in other_batches:
@@ -125,6 +186,16 @@ def from_rows(
         return jax.tree.unflatten(jac.structure, grads), tuple(new_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _of_the_update(
+    updates, params, num_tasks, *, losses=None, task_mask=None, **others
+) -> tuple[Jacobian, jax.Array | None]:
+    """What the update was given as a Jacobian, masked; and the mask `[T]` or None."""
+    del others
+    jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+    present = check_task_mask(task_mask, jac.num_tasks)
+    return (jac if present is None else jac.mask(present)), present
 
 
 def gramian_of(leaves: Leaves) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Bool, Float, Key, Mask, Number
-from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._build import Groups, from_gramian
 from auxjax.aggregation._checks import check_integer, check_number
 from auxjax.aggregation._keys import keys_of_groups, visiting_orders
 from auxjax.aggregation._spectrum import divide, dot, everybody, noise_of, unit_gramian
@@ -135,16 +135,16 @@ def gradvac(
     def init_group(number):
         return GradVacState(jnp.zeros((num_tasks, num_tasks)), key_of(number))
 
-    def reduce(leaves, present, state, losses):
+    def weigh(gramian, present, state, losses):
         del losses
         next_key, now = jax.random.split(state.key)
         w, targets = gradvac_weights(
-            gramian_of(leaves), state.targets, now, beta=beta, present=present
+            gramian, state.targets, now, beta=beta, present=present
         )
-        return weighted_sum(w, leaves, present), GradVacState(targets, next_key)
+        return w, GradVacState(targets, next_key)
 
-    return from_rows(
-        reduce, init_group=init_group, where=where, groups=groups, num_tasks=num_tasks
+    return from_gramian(
+        weigh, init_group=init_group, where=where, groups=groups, num_tasks=num_tasks
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
+from auxjax.aggregation._ending import ending_in_weights, summed_with
 from auxjax.jacobian import as_jacobian, check_task_mask
 
 
@@ -36,13 +37,17 @@ def mean_tasks() -> optax.GradientTransformationExtraArgs:
         del params
         return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, *, task_mask=None, **extra_args):
+    @ending_in_weights
+    def update_fn(
+        updates, state, params=None, *, task_mask=None, weights_since=None, **extra_args
+    ):
         del extra_args
         jac = as_jacobian(updates, params)
         present = check_task_mask(task_mask, jac.num_tasks)
-        if present is None:
-            return jac.vjp(jnp.full(jac.num_tasks, 1.0 / jac.num_tasks)), state
-        here = present.astype(float)
-        return jac.mask(present).vjp(here / jnp.maximum(jnp.sum(here), 1.0)), state
+        w = jnp.full(jac.num_tasks, 1.0 / jac.num_tasks)
+        if present is not None:
+            jac, here = jac.mask(present), present.astype(float)
+            w = here / jnp.maximum(jnp.sum(here), 1.0)
+        return summed_with(w, jac, weights_since), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from auxjax._types import Array, Bool, Float, Mask, Number
-from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._build import Groups, from_gramian
 from auxjax.aggregation._checks import check_integer, check_number
 from auxjax.aggregation._solvers import bounded_qp
 from auxjax.aggregation._spectrum import divide, dot, everybody, noise_of, unit_gramian
@@ -93,9 +93,8 @@ def pcd(
     """
     tau = _check(tau, num_tasks, beta, eps)
 
-    def reduce(leaves, present, state, losses):
+    def weigh(gramian, present, state, losses):
         del losses
-        gramian = gramian_of(leaves)
         here, dtype = everybody(present, gramian), gramian.dtype
         decay, old = jnp.asarray(beta, dtype), state.squares.astype(dtype)
         new = decay * old + (1.0 - decay) * jnp.diagonal(gramian)  # Def. 4.5
@@ -107,14 +106,14 @@ def pcd(
         scales = divide(jnp.ones_like(spread), spread)
         w = pcd_weights(gramian, scales, present, tau=tau)
         after = PCDState(squares.astype(state.squares.dtype), steps)
-        return weighted_sum(w, leaves, present), after
+        return w, after
 
     def init_group(number):
         del number
         return PCDState(jnp.zeros(num_tasks), jnp.zeros(num_tasks, jnp.int32))
 
-    return from_rows(
-        reduce, init_group=init_group, where=where, groups=groups, num_tasks=num_tasks
+    return from_gramian(
+        weigh, init_group=init_group, where=where, groups=groups, num_tasks=num_tasks
     )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Bool, Float, Key, Mask
-from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._build import Groups, from_gramian
 from auxjax.aggregation._keys import keys_of_groups, visiting_orders
 from auxjax.aggregation._spectrum import divide, dot, everybody, unit_gramian
 
@@ -102,14 +102,13 @@ def pcgrad(
     """
     key_of = keys_of_groups(key)
 
-    def reduce(leaves, present, state, losses):
+    def weigh(gramian, present, state, losses):
         del losses
         next_key, now = jax.random.split(state.key)
-        w = pcgrad_weights(gramian_of(leaves), now, present=present)
-        return weighted_sum(w, leaves, present), PCGradState(next_key)
+        return pcgrad_weights(gramian, now, present=present), PCGradState(next_key)
 
-    return from_rows(
-        reduce,
+    return from_gramian(
+        weigh,
         init_group=lambda number: PCGradState(key_of(number)),
         where=where,
         groups=groups,

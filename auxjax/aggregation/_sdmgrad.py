@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._types import Array, Bool, Float, Mask, Number
-from auxjax.aggregation._build import Groups, from_rows, gramian_of, weighted_sum
+from auxjax.aggregation._build import Groups, from_gramian
 from auxjax.aggregation._checks import check_integer, check_number
+from auxjax.aggregation._ending import ending_in_weights
 from auxjax.aggregation._keys import keys_of_groups
 from auxjax.aggregation._solvers import min_norm_point
 from auxjax.aggregation._spectrum import divide, dot, everybody, only, share
@@ -175,10 +176,10 @@ def sdmgrad(
     def init_group(number):
         return SDMGradState(jnp.full(num_tasks, 1.0 / num_tasks), key_of(number))
 
-    def reduce(leaves, present, state, losses):
+    def weigh(gramian, present, state, losses):
         del losses
-        blocks = leaves[0].shape[0] // num_tasks  # the batches' rows, one below another
-        grads = gramian_of(leaves).reshape(blocks, num_tasks, blocks, num_tasks)
+        blocks = len(gramian) // num_tasks  # the batches' rows, one below another
+        grads = gramian.reshape(blocks, num_tasks, blocks, num_tasks)
         cross = grads[max(blocks - 2, 0), :, blocks - 1]  # of the last two batches
         next_key, now = jax.random.split(state.key)
         sampled = None
@@ -197,9 +198,9 @@ def sdmgrad(
         )
         if sampled is not None:
             rows = jnp.where(sampled, rows * unbiased, 0.0)
-        first = [leaf[:num_tasks] for leaf in leaves]
-        return weighted_sum(rows, first, present), SDMGradState(w, next_key)
+        return rows, SDMGradState(w, next_key)
 
+    @ending_in_weights
     def update_fn(
         updates,
         state,
@@ -208,6 +209,7 @@ def sdmgrad(
         second_jacobian=None,
         third_jacobian=None,
         task_mask=None,
+        weights_since=None,
         **extra_args,
     ):
         del extra_args
@@ -224,10 +226,15 @@ def sdmgrad(
         if present is not None:
             others = [jac.mask(present) for jac in others]
         return aggregator.update(
-            first, state, params, task_mask=present, other_batches=others
+            first,
+            state,
+            params,
+            task_mask=present,
+            other_batches=others,
+            weights_since=weights_since,
         )
 
-    aggregator = from_rows(reduce, init_group=init_group, where=where, groups=groups)
+    aggregator = from_gramian(weigh, init_group=init_group, where=where, groups=groups)
     return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
 
 

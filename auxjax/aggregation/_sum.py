@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import optax
 
+from auxjax.aggregation._ending import ending_in_weights, summed_with
 from auxjax.jacobian import as_jacobian
 
 
@@ -39,10 +40,13 @@ def sum_tasks() -> optax.GradientTransformationExtraArgs:
         del params
         return optax.EmptyState()
 
-    def update_fn(updates, state, params=None, *, task_mask=None, **extra_args):
+    @ending_in_weights
+    def update_fn(
+        updates, state, params=None, *, task_mask=None, weights_since=None, **extra_args
+    ):
         del extra_args
         jac = as_jacobian(updates, params)
         jac = jac if task_mask is None else jac.mask(task_mask)
-        return jac.vjp(jnp.ones(jac.num_tasks)), state
+        return summed_with(jnp.ones(jac.num_tasks), jac, weights_since), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

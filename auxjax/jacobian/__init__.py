@@ -23,6 +23,13 @@ from auxjax.jacobian._either import Jacobian as Jacobian
 from auxjax.jacobian._either import as_jacobian, task_grads
 from auxjax.jacobian._finite import stays_finite as stays_finite
 from auxjax.jacobian._finite import unless_spoilt as unless_spoilt
+from auxjax.jacobian._gramians import leaf_gramians as leaf_gramians
+from auxjax.jacobian._leaf_weights import LeafWeights as LeafWeights
+from auxjax.jacobian._leaf_weights import Mark as Mark
+from auxjax.jacobian._leaf_weights import layout_of as layout_of
+from auxjax.jacobian._leaf_weights import leaf_weights as leaf_weights
+from auxjax.jacobian._leaf_weights import marked as marked
+from auxjax.jacobian._leaf_weights import scale_leaves as scale_leaves
 from auxjax.jacobian._leaves import Layout as Layout
 from auxjax.jacobian._leaves import apply_updates
 from auxjax.jacobian._leaves import broadcast_mask as broadcast_mask

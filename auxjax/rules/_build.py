@@ -30,6 +30,11 @@ def chained(*builds: Build) -> Build:
     return lambda setting: optax.chain(*(build(setting) for build in builds))
 
 
+def around(wrapper: Callable, rule: Callable, **options: Any) -> Build:
+    """One around another that has its defaults."""
+    return lambda setting: wrapper(rule(), num_tasks=setting.num_tasks, **options)
+
+
 def fixed(setting: Setting) -> Any:
     """What makes all losses alike where they begin; the weights sum to T."""
     weights = 1 / np.asarray(setting.first_losses or (1.0,) * setting.num_tasks)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from auxjax._optax import with_mixed_dtypes
+from auxjax.aggregation import making_rows
 from auxjax.jacobian import Jacobian, as_jacobian, check_task_mask, stays_finite
 
 
@@ -23,6 +24,7 @@ def row_transform(
     rule: Callable[..., tuple[Any, Any]],
     *,
     num_tasks: int | None = None,
+    makes_rows: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """A row transform, Jacobian → Jacobian, of what is the rule's own.
 
@@ -52,6 +54,7 @@ def row_transform(
         | any other | the update's extra argument, or None where it was not given |
 
       num_tasks: the T that the rule was built for; None: any.
+      makes_rows: whether the rule hands on other rows than those it was given, scaled.
     """
     wanted = list(inspect.signature(rule).parameters)[2:]
 
@@ -79,6 +82,7 @@ def row_transform(
             scaled = jac.scale(scaled)
         return scaled.as_updates(), _settle(after, state, present, counted)
 
+    update = making_rows(update) if makes_rows else update
     return optax.GradientTransformationExtraArgs(init, update)
 
 

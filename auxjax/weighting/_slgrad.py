@@ -136,7 +136,7 @@ def scale_by_slgrad(
         )
         return weighted(parts, by_task(w, sizes), params, jac, task_mask), new_state
 
-    return row_transform(init_fn, rule, num_tasks=num_tasks)
+    return row_transform(init_fn, rule, num_tasks=num_tasks, makes_rows=True)
 
 
 @summed(scale_by_slgrad)
