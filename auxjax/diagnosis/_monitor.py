@@ -63,8 +63,9 @@ def monitor_tasks(
 
     Returns:
       A row transform that hands the rows on. Price: one backward pass of the main task
-      and one tangent pass; with `pairs_every=k`, T backward passes in every k-th step,
-      and T times the memory of the shared parameters there.
+      and one tangent pass; under `jit` nothing in front of `olaux` or `gcs`, which ask
+      for the same. With `pairs_every=k`, T backward passes in every k-th step, and T
+      times the memory of the shared parameters there.
 
     Raises:
       ValueError: for num_tasks < 1, window < 2, pairs_every < 0; from the update, where

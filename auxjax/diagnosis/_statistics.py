@@ -27,11 +27,10 @@ def std_of(xp: Any, values: Any, counted: Any, empty: float = math.nan) -> Any:
 
 def signal_to_noise(xp: Any, values: Any, counted: Any, empty: float = math.nan) -> Any:
     """Mean over standard deviation: ±∞ without noise, 0 without a signal."""
-    mean = mean_of(xp, values, counted, empty)
-    std = std_of(xp, values, counted, empty)
+    mean, std = mean_of(xp, values, counted, 0.0), std_of(xp, values, counted, 0.0)
     ratio = mean / xp.where(std == 0, 1, std)
-    is_exact = (std == 0) & (mean != 0) & (counted.sum(0) > 1)
-    return xp.where(is_exact, xp.where(mean > 0, xp.inf, -xp.inf), ratio)
+    exact = xp.where(mean == 0, 0, xp.where(mean > 0, xp.inf, -xp.inf))
+    return xp.where(counted.sum(0) > 1, xp.where(std == 0, exact, ratio), empty)
 
 
 def share_of(xp: Any, flags: Any, counted: Any, empty: float = math.nan) -> Any:

@@ -6,6 +6,7 @@ It knows no algorithm. Orbax, rich, tyro and matplotlib are imported when first 
 from auxjax.run._cache import use_compilation_cache
 from auxjax.run._checkpoint import last_checkpoint, restore, save
 from auxjax.run._cli import check_smoke, parse
+from auxjax.run._conflict_plots import plot_conflicts
 from auxjax.run._describe import machine
 from auxjax.run._errors import NonFiniteLoss, RunError, plain_errors, reading, writing
 from auxjax.run._folder import RunFolder, new_folder, open_run
@@ -40,6 +41,7 @@ __all__ = [
     "open_run",
     "parse",
     "plain_errors",
+    "plot_conflicts",
     "plot_grid",
     "plot_learning_curves",
     "plot_weights",
