@@ -99,6 +99,28 @@ WEIGHTINGS = {
         "olaux", n=2, learning_rate=0.1, statistic="last_step", where=TRUNK, main=True
     ),
     "olaux smoothing": all_of("olaux", n=1, learning_rate=0.1, smoothing=2, main=True),
+    "olaux cosine": all_of(
+        "olaux",
+        n=2,
+        learning_rate=0.5,
+        inner_products="cosine",
+        where=TRUNK,
+        main=True,
+    ),
+    "olaux exponentiated": all_of(
+        "olaux", n=1, learning_rate=0.1, update="exponentiated", main=True
+    ),
+    "olaux sketch": all_of(
+        "olaux",
+        n=1,
+        learning_rate=0.5,
+        inner_products="cosine",
+        update="exponentiated",
+        where=TRUNK,
+        sketch=2,
+        main=True,
+        draws=True,
+    ),
     "gcs": all_of("gcs", where=TRUNK, main=True),
     "gcs weighted": all_of("gcs", weighted=True, where=TRUNK, main=True),
     "gcs atari": all_of(
@@ -112,6 +134,10 @@ WEIGHTINGS = {
     ),
     "gcs sketch": all_of(
         "gcs", weighted=True, ema=0.9, where=TRUNK, sketch=2, main=True, draws=True
+    ),
+    "metabalance": all_of("metabalance", where=TRUNK, main=True),
+    "metabalance whole": all_of(
+        "metabalance", per_layer=False, beta=0.5, where=TRUNK, main=True
     ),
     "log_loss": Rule(
         make=log_loss_then(auxjax.sum_tasks),
@@ -150,9 +176,24 @@ def aggregator(name, *, any_number=True, draws=False, **options):
     )
 
 
+def around(name, rule, *needs, **options):
+    return Rule(
+        make=lambda: getattr(auxjax, name)(rule(), num_tasks=TASKS, **options),
+        needs=needs,
+    )
+
+
 shared = functools.partial(aggregator, where=TRUNK)
 AGGREGATORS = {
     "pcgrad": shared("pcgrad"),
+    "periodic": around("periodic", lambda: auxjax.upgrad(where=TRUNK), every=2),
+    "periodic pcgrad": around(
+        "periodic", lambda: auxjax.pcgrad(where=TRUNK), every=3, weights_ema=0.5
+    ),
+    "periodic gcs": around(
+        "periodic", lambda: WEIGHTINGS["gcs weighted"].make(), every=2
+    ),
+    "cr_mogm": around("cr_mogm", lambda: auxjax.mgda(where=TRUNK)),
     "gradvac": shared("gradvac", num_tasks=TASKS, any_number=False),
     "sdmgrad": shared("sdmgrad", num_tasks=TASKS, any_number=False, learning_rate=0.1),
     "trimmed_mean": shared("trimmed_mean", fraction=1 / 3),
@@ -172,24 +213,9 @@ def by_default(method):
     )
 
 
-def around(name, rule, *needs, **options):
-    return Rule(
-        make=lambda: getattr(auxjax, name)(rule(), num_tasks=TASKS, **options),
-        needs=needs,
-    )
-
-
 for method in METHODS.values():
     room = WEIGHTINGS if method.kind == "weighting" else AGGREGATORS
     if method.name not in room:
-    "periodic": around("periodic", lambda: auxjax.upgrad(where=TRUNK), every=2),
-    "periodic pcgrad": around(
-        "periodic", lambda: auxjax.pcgrad(where=TRUNK), every=3, weights_ema=0.5
-    ),
-    "periodic gcs": around(
-        "periodic", lambda: WEIGHTINGS["gcs weighted"].make(), every=2
-    ),
-    "cr_mogm": around("cr_mogm", lambda: auxjax.mgda(where=TRUNK)),
         room[method.name] = by_default(method)
 RULES = WEIGHTINGS | AGGREGATORS
 
@@ -215,6 +241,8 @@ COMPOSITIONS = [  # some of the weightings, aggregators and optimizers
     ("scale_to_sum", "cagrad", "sgd"),
     ("scale_by_autolambda", "pcgrad", "clipped"),
     ("autolambda", "mgda", "sgd"),
+    ("fixed", "periodic pcgrad", "momentum"),
+    ("log_loss", "periodic gcs", "sgd"),
 ]
 COMPOSITIONS += [  # and every other weighting, every other aggregator but the sum
     (name, "pcgrad", "adam") if method.kind == "weighting" else ("fixed", name, "adam")
@@ -237,8 +265,6 @@ def draw(seed, *shape):
 def start(dtype="float32", seed=0):
     heads = list(draw(seed + 1, TASKS, 2))
     tree = {"w": draw(seed, 3, 2), "heads": heads}
-    ("fixed", "periodic pcgrad", "momentum"),
-    ("log_loss", "periodic gcs", "sgd"),
     return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
 

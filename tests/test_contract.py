@@ -133,6 +133,9 @@ def test_a_step_may_have_the_buffers_of_what_it_replaces(name):
 DRAWING = {
     "gcs": lambda key: auxjax.gcs(True, ema=0.9, num_tasks=TASKS, sketch=1, key=key),
     "gradnorm": lambda key: auxjax.gradnorm(TASKS, sketch=1, key=key),
+    "olaux": lambda key: auxjax.olaux(
+        1, TASKS, inner_products="cosine", sketch=1, key=key
+    ),
     "rlw": lambda key: auxjax.rlw(TASKS, key=key),
     "graddrop": lambda key: auxjax.graddrop(key=key),
     "sdmgrad": lambda key: auxjax.sdmgrad(TASKS, key=key),
@@ -195,15 +198,16 @@ def test_float32_agrees_with_float64(name):
 SEVENTHS = np.arange(1, TASKS + 1) / 7
 OF_NUMPY = {
     "auxinash": lambda x: auxjax.auxinash(TASKS, preference=x, every=1),
+    "cosmos": lambda x: auxjax.cosmos(TASKS, preference=x),
     "dualproj": lambda x: auxjax.dualproj(preference=x),
     "famo": lambda x: auxjax.famo(TASKS, lower_bound=x),
     "fixed": lambda x: auxjax.fixed(x),
-    "cosmos": lambda x: auxjax.cosmos(TASKS, preference=x),
     "gradnorm": lambda x: auxjax.gradnorm(TASKS, initial_losses=x),
+    "igb": lambda x: auxjax.igb(TASKS, base_losses=x),
+    "pbi": lambda x: auxjax.pbi(TASKS, preference=x, ideal=-x),
     "stch": lambda x: auxjax.stch(TASKS, preference=x, ideal=-x, nadir=x),
     "upgrad": lambda x: auxjax.upgrad(preference=x),
 }
-    "pbi": lambda x: auxjax.pbi(TASKS, preference=x, ideal=-x),
 
 
 @pytest.mark.parametrize("name", [*RULES, *(f"{name} of NumPy" for name in OF_NUMPY)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auxjax import weighting
-from auxjax.rules._build import autolambda, auxilearn, auxinash, made
+from auxjax.rules._build import autolambda, auxilearn, auxinash, made, olaux_of_logs
 from auxjax.rules._rule import AUXILIARY, WEIGHTING, Method, Rule
 
 ROWS: tuple[Method, ...] = (
@@ -48,7 +48,8 @@ ROWS: tuple[Method, ...] = (
         backward="2",
         tangent="1",
         price_note=(
-            "With two tasks: two backward passes in all. `smoothing` above 1: T."
+            "With two tasks: two backward passes in all. `smoothing` above 1: T. "
+            "Cosines: T more, or `sketch` tangent passes."
         ),
         when=(
             "Helpers of a main task, however many, with no data beside the training "
@@ -65,7 +66,15 @@ ROWS: tuple[Method, ...] = (
             "or above 0 as in the released code: a hindering task is given up, not "
             "fought."
         ),
-        variants={"olaux": Rule(AUXILIARY, made(weighting.olaux, "num_tasks"))},
+        variants={
+            "olaux": Rule(AUXILIARY, made(weighting.olaux, "num_tasks")),
+            "olaux-log": Rule(AUXILIARY, olaux_of_logs()),
+            "olaux-log-sum": Rule(AUXILIARY, olaux_of_logs(own_heads=True)),
+            "olaux-cosine": Rule(
+                AUXILIARY,
+                olaux_of_logs(inner_products="cosine", update="exponentiated"),
+            ),
+        },
     ),
     Method(
         name="gcs",
@@ -94,6 +103,30 @@ ROWS: tuple[Method, ...] = (
             "gcs-weighted": Rule(
                 AUXILIARY, made(weighting.gcs, "num_tasks", weighted=True)
             ),
+        },
+    ),
+    Method(
+        name="metabalance",
+        title="MetaBalance",
+        kind=WEIGHTING,
+        paper="He et al., WWW 2022, arXiv 2203.06801",
+        backward="T",
+        tangent="0",
+        price_note="`per_layer=False`: T + 1, and no row in memory.",
+        when=(
+            "Helpers whose gradients dwarf the main task's or are dwarfed by them, in "
+            "other layers differently: they pull about as hard as it does, and r says "
+            "how nearly."
+        ),
+        when_not=(
+            "Some helpers hinder: it looks at lengths, not at directions. Near the main "
+            "task's optimum it silences all others with it."
+        ),
+        situations=("main",),
+        call="auxjax.metabalance()",
+        figure_note="The first task is the main one.",
+        variants={
+            "metabalance": Rule(AUXILIARY, made(weighting.metabalance, "num_tasks"))
         },
     ),
     Method(

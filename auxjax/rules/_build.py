@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from auxjax import weighting
+from auxjax import aggregation, weighting
 from auxjax.rules._rule import Setting
 
 Build = Callable[[Setting], Any]
@@ -70,6 +70,17 @@ def stch(setting: Setting) -> Any:
 def dwa(rule: Callable) -> Build:
     """The mean losses of epochs."""
     return lambda setting: rule(setting.num_tasks, period=setting.epoch_steps)
+
+
+def olaux_of_logs(*, own_heads: bool = False, **options: Any) -> Build:
+    """OL-AUX on log losses, as in its paper; `own_heads`: at a total weight of T."""
+    parts = [
+        made(weighting.scale_by_log_loss),
+        made(weighting.scale_by_olaux, "num_tasks", learning_rate=0.03, **options),
+    ]
+    if own_heads:
+        parts.append(made(weighting.scale_to_sum, "num_tasks", own_heads=True))
+    return chained(*parts, made(aggregation.sum_tasks))
 
 
 def autolambda(

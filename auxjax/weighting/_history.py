@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -66,20 +67,27 @@ def push_history(
 
 
 def mean_of_history(
-    history: History, pushed: jax.Array, num_tasks: int, dtype: Any
-) -> jax.Array:
+    history: History, pushed: jax.Array, kept: Sequence[bool] | None, dtype: Any
+) -> tuple[jax.Array, jax.Array]:
     """Inner products `[T]` of the mean gradients with the main task's mean gradient.
 
     Args:
       history: the window.
       pushed: `[T]`, how many rows each task has ever pushed.
-      num_tasks: T.
+      kept: which of the window's leaves count; None: all.
       dtype: of the result.
+
+    Returns:
+      The inner products, and the squares of the mean gradients' norms, `[T]`.
     """
-    total = jnp.zeros(num_tasks, dtype)
-    for rows in history:
+    total = squares = jnp.zeros(pushed.shape, dtype)
+    for leaf, rows in enumerate(history):
+        if kept is not None and not kept[leaf]:
+            continue
         filled = jnp.clip(pushed, 1, rows.shape[0]).astype(dtype)
         column = filled.reshape((-1,) + (1,) * (rows.ndim - 2))
         mean = jnp.sum(rows.astype(dtype), axis=0) / column
-        total += jnp.sum(mean * mean[:1], axis=tuple(range(1, mean.ndim)))
-    return total
+        axes = tuple(range(1, mean.ndim))
+        total += jnp.sum(mean * mean[:1], axis=axes)
+        squares += jnp.sum(mean * mean, axis=axes)
+    return total, squares

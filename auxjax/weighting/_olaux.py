@@ -9,18 +9,17 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from auxjax._types import Mask, Number
-from auxjax.jacobian import Jacobian, as_jacobian
+from auxjax._types import Array, Key, Mask, Number
 from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
     check_at_least,
     check_finite,
     check_num_tasks,
+    check_positive,
     weight_dtype,
 )
-from auxjax.weighting._history import mean_of_history, push_history, start_history
-from auxjax.weighting._tasks import relative_to_main
+from auxjax.weighting._olaux_statistic import Statistic, dealt_out, one_of
 
 
 class OLAuxState(NamedTuple):
@@ -28,11 +27,15 @@ class OLAuxState(NamedTuple):
 
     count: jax.Array  # [] int32, updates made
     weights: jax.Array  # [T] float; the main task's is 1
-    statistic: jax.Array  # [T] float, Σ ⟨∇L_main, ∇Lᵢ⟩ since its weight last changed
+    statistic: jax.Array  # [T] float, Σ ⟨∇L_main, ∇Lᵢ⟩, or cosines, of its n steps
     steps: jax.Array  # [T] int32, of how many steps that is
     history: Any  # with `smoothing`: list of [smoothing, T, *param]; else empty
     pushed: Any  # with `smoothing`: [T] int32, rows ever put there; else None
     nonfinite: Any = None  # [T] int32, how often a task was not finite
+    logits: Any = None  # `exponentiated`: [T] float, βα Σ of the statistic; else None
+    squares: Any = None  # with `sketch`: [T] float, moving average of ‖∇Lᵢ‖²
+    draws: Any = None  # with `sketch`: [T] int32, how many each average holds
+    key: Any = None  # with `sketch`: of its random directions
 
 
 def scale_by_olaux(
@@ -46,6 +49,11 @@ def scale_by_olaux(
     clip_at_zero: bool = False,
     smoothing: int = 1,
     where: Mask | None = None,
+    inner_products: str = "raw",
+    update: str = "additive",
+    sketch: int | None = None,
+    sketch_ema: Number = 0.9,
+    key: Key[Array, ""] | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Scales the auxiliary rows by weights that learn to help the main task.
 
@@ -58,8 +66,19 @@ def scale_by_olaux(
     what two do. With a single one, writing the two rows down is cheaper still, and
     that is done. Put `scale_by_log_loss` before it for the paper's ∇ log L.
 
+    Two options, together or apart, take the size out of it. With
+    `inner_products="cosine"` the sum is of cosines over the shared parameters, so that
+    no gradient's length is a learning rate of the weights. With
+    `update="exponentiated"` the auxiliary weights share a sum that stays,
+
+        w = (T − 1) `init_weight` softmax(s),   sᵢ ← sᵢ + β α Σ_{j<n} ⟨·, ·⟩
+
+    all above 0, where additive ones grow into the thousands or turn against a task.
+    (One auxiliary task has nobody to share with: its weight stays.)
+
     The n steps are a task's own: where it is absent (`task_mask=`) or not finite, or
     the main task is, it waits, so that one in every tenth batch learns its weight too.
+    (Exponentiated, it keeps its weight, and the others share what is left of the sum.)
 
     OL-AUX-1 of the paper's Figure 6 is `n=1` with a β five times smaller (n = 1 does
     not scale β by itself). Its "OL-AUX-5 (Ablation)" is `statistic="last_step"`, Eq. 4
@@ -76,26 +95,37 @@ def scale_by_olaux(
       statistic: `"n_step"` sums the inner products of n steps; `"last_step"` takes
         those of every n-th step alone, of `statistic_jacobian` if the update is given
         one.
-      clip_at_zero: keep the weights at or above 0.
+      clip_at_zero: keep the weights at or above 0: for auxiliary losses without an
+        upper bound, on which a negative weight is ascent without end. Exponentiated
+        ones are there by themselves.
       smoothing: take inner products of running means of each gradient over so many
         steps. Above 1 this stacks gradients: T backward passes, and memory for
         `smoothing` × T × the parameters.
       where: the leaves whose inner products count; None: all. (Where an auxiliary
-        loss does not depend on a leaf its gradient is zero there anyway.)
+        loss does not depend on a leaf its gradient is zero there anyway.) Of cosines,
+        None: the leaves that at least two losses depend on, as in `scale_by_gcs`.
+      inner_products: `"raw"`, or `"cosine"`: divided by both gradients' norms.
+      update: `"additive"`, or `"exponentiated"`.
+      sketch: estimate ‖∇Lᵢ‖² for the cosines by so many tangent passes along random
+        directions, and average the estimates; the main task's is exact. None: exact.
+      sketch_ema: the decay of that average, which is debiased.
+      key: of the random directions; None: `jax.random.key(0)`.
 
     Returns:
       A row transform, Jacobian → Jacobian; its state's `weights` are `[T]`. Price: one
       backward pass of the main task and one tangent pass (with two tasks, two backward
-      passes that serve the final sum as well). The update takes, for the
+      passes that serve the final sum as well); with cosines T backward passes more, or
+      `sketch` tangent passes, as `gcs` with `weighted`. The update takes, for the
       ablation, `statistic_jacobian=`: a Jacobian of the same tasks, or a function
       without arguments that makes one (it is called inside `lax.cond`, every n-th step
       only). It has not been through what stands before in the chain: scale it there,
       if need be.
 
     Raises:
-      ValueError: for n < 1, num_tasks < 2, another `statistic`, smoothing < 1; from
-        the update, where the number of tasks is not `num_tasks`, or a
-        `statistic_jacobian` would be ignored.
+      ValueError: for n < 1, num_tasks < 2, smoothing < 1, another `statistic`,
+        `inner_products` or `update`, exponentiated weights that start at or below 0, a
+        `sketch` where there are no cosines of every step; from the update, where the
+        number of tasks is not `num_tasks`, or a `statistic_jacobian` would be ignored.
 
     Example:
       >>> import jax.numpy as jnp
@@ -125,68 +155,69 @@ def scale_by_olaux(
       | losses | log L | log(L + 0.02) | `scale_by_log_loss(offset=)` |
       | parameters | all of θ | the shared CNN | `where=None` |
       | gradients | as they are | 4-step running means | `smoothing=1` |
+      | ⟨·, ·⟩ | inner products | the same | `inner_products="raw"`; cosines: ours |
+      | step of w | additive, Eq. 6 | the same | `update="additive"`; the other: ours |
 
       The two forms of Δw are one: (base_lr · N) · mean = base_lr · sum.
     """
     check_num_tasks(num_tasks)
+    check_at_least("n", n, 1)
     check_finite(
         learning_rate=learning_rate, step_size=step_size, init_weight=init_weight
     )
-    _check(n, smoothing, statistic)
+    one_of("update", update, ("additive", "exponentiated"))
+    exponentiated = update == "exponentiated"
+    if exponentiated:
+        check_positive(init_weight=init_weight)
+    follow = Statistic(
+        num_tasks, statistic, smoothing, where, inner_products, sketch, sketch_ema, key
+    )
 
     def init_fn(params):
         dtype = weight_dtype(params)
-        history = start_history(params, where, num_tasks, smoothing)
         return OLAuxState(
             count=jnp.zeros((), jnp.int32),
             weights=jnp.full(num_tasks, init_weight, dtype).at[0].set(1),
             statistic=jnp.zeros(num_tasks, dtype),
             steps=jnp.zeros(num_tasks, jnp.int32),
-            history=history,
-            pushed=None if smoothing == 1 else jnp.zeros(num_tasks, jnp.int32),
+            logits=jnp.zeros(num_tasks, dtype) if exponentiated else None,
+            **follow.start(params),
         )
 
     def rule(jac, state, *, counted, statistic_jacobian):
-        if statistic_jacobian is not None:
-            _check_it_counts(statistic, smoothing)
-        if smoothing > 1 or (num_tasks == 2 and statistic == "n_step"):
+        if follow.wants_rows:
             jac = jac.materialize()  # two rows are less than what follows
-        history, pushed, dtype = state.history, state.pushed, state.weights.dtype
+        dtype = state.weights.dtype
         is_last = state.steps + 1 >= n  # of those n steps that a task is there
-
-        if smoothing > 1:
-            history, pushed, finite = push_history(history, jac, where, pushed, counted)
-            dots = mean_of_history(history, pushed, num_tasks, dtype)
-            dots = jnp.where(finite, dots, jnp.nan)
-        elif statistic == "n_step":
-            dots = jac.gramian_row(0, where).astype(dtype)
-        else:
-            dots = jax.lax.cond(
-                jnp.any(jnp.logical_and(is_last, counted)[1:]) & counted[0],
-                lambda: _inner_products_of(
-                    statistic_jacobian, jac, num_tasks, where
-                ).astype(dtype),
-                lambda: jnp.zeros(num_tasks, dtype),
-            )
-        among, broken = relative_to_main(counted, dots)
+        wanted = jnp.any(jnp.logical_and(is_last, counted)[1:]) & counted[0]
+        dots, (among, broken), kept = follow.find(
+            jac, state, counted, wanted, statistic_jacobian
+        )
         is_last = jnp.logical_and(is_last, among)
         sums = statistic == "n_step"  # else the statistic stays 0
         total = state.statistic + jnp.where(among, dots, jnp.zeros_like(dots))
 
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(rate, dtype) * jnp.asarray(step_size, dtype)
-        moved = state.weights + rate * total  # Eq. 6
+        if exponentiated:
+            kept["logits"] = jnp.where(
+                is_last, state.logits + rate * total, state.logits
+            )
+            whole = jnp.asarray((num_tasks - 1) * init_weight, dtype)
+            moved = dealt_out(kept["logits"], state.weights, among, whole)
+            moves = jnp.any(is_last[1:])
+        else:
+            moved, moves = state.weights + rate * total, is_last  # Eq. 6
         if clip_at_zero:
             moved = jnp.maximum(moved, 0.0)
         steps = state.steps + among.astype(jnp.int32)
-        new_state = OLAuxState(
+        new_state = state._replace(
             count=state.count + 1,
-            weights=jnp.where(is_last, moved, state.weights).at[0].set(1),
+            weights=jnp.where(moves, moved, state.weights).at[0].set(1),
             statistic=_unless(is_last, total) if sums else state.statistic,
             steps=_unless(is_last, steps),
-            history=history,
-            pushed=pushed,
             nonfinite=broken,
+            **kept,
         )
         # The step itself is made with the weights of before (Algorithm 1).
         return jac.scale(state.weights), new_state
@@ -199,33 +230,6 @@ def olaux():
     """OL-AUX as an update: `optax.chain(scale_by_olaux(...), sum_tasks())`."""
 
 
-def _check(n: int, smoothing: int, statistic: str) -> None:
-    """What decides the program."""
-    check_at_least("n", n, 1)
-    check_at_least("smoothing", smoothing, 1)
-    if statistic not in ("n_step", "last_step"):
-        raise ValueError(
-            f'`statistic` should be "n_step" or "last_step". Found {statistic!r}.'
-        )
-
-
 def _unless(over: jax.Array, values: jax.Array) -> jax.Array:
     """The values, and 0 for tasks whose n steps are over."""
     return jnp.where(over, jnp.zeros_like(values), values)
-
-
-def _check_it_counts(statistic: str, smoothing: int) -> None:
-    """A `statistic_jacobian` that would be ignored is a mistake."""
-    if statistic == "n_step" or smoothing > 1:
-        raise ValueError(
-            '`statistic_jacobian` should be given with `statistic="last_step"` and '
-            f"`smoothing=1` only. Found {statistic!r} and {smoothing}."
-        )
-
-
-def _inner_products_of(source: Any, jac: Jacobian, num_tasks: int, where) -> jax.Array:
-    """Inner products of another Jacobian where one is given, with its own scales."""
-    if source is None:
-        return jac.gramian_row(0, where)
-    other = source() if callable(source) else source
-    return as_jacobian(other, num_tasks=num_tasks).gramian_row(0, where)

@@ -47,6 +47,9 @@ def price():
         rules = {
             "olaux": auxjax.olaux(n=5, num_tasks=num_tasks),
             "gcs": auxjax.gcs(num_tasks=num_tasks),
+            "sketched olaux": auxjax.olaux(
+                num_tasks=num_tasks, inner_products="cosine", sketch=1
+            ),
         }
         if num_tasks == FEW:
             rules["weighted gcs"] = auxjax.gcs(weighted=True, num_tasks=num_tasks)
@@ -63,6 +66,13 @@ def test_forty_tasks_cost_twice_equal_weighting(price, rule):
 @pytest.mark.parametrize("rule", ["olaux", "gcs"])
 def test_the_relative_price_does_not_grow_with_the_tasks(price, rule):
     assert price[rule, MANY] <= 1.05 * price[rule, FEW]
+
+
+def test_cosines_by_sketches_cost_a_tangent_pass_more(price):
+    for num_tasks in (FEW, MANY):
+        found = price["sketched olaux", num_tasks]
+        assert found <= price["olaux", num_tasks] + 1.2
+    assert price["sketched olaux", MANY] <= 1.05 * price["sketched olaux", FEW]
 
 
 def test_signs_alone_cost_no_more_than_olaux(price):

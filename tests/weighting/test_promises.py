@@ -36,6 +36,10 @@ numbers = st.lists(st.integers(-4, 4), min_size=DIM, max_size=DIM).map(
 ENEMIES = {
     "olaux": (lambda: auxjax.olaux(1, TASKS, 0.01), "weights"),
     "olaux, n = 2": (lambda: auxjax.olaux(2, TASKS, 0.01), "weights"),
+    "olaux, cosines": (
+        lambda: auxjax.olaux(1, TASKS, 0.01, inner_products="cosine"),
+        "weights",
+    ),
     "gcs": (lambda: auxjax.gcs(num_tasks=TASKS), "weights"),
     "gcs weighted": (lambda: auxjax.gcs(True, num_tasks=TASKS), "weights"),
     "gcs sketch": (

@@ -17,6 +17,7 @@ from tests._rules import META, SAMPLES, TASKS, TRUNK, batches, losses, samples, 
 X = batches()
 SGD, FAST = optax.sgd(0.1, momentum=0.9), optax.sgd(100.0)
 ahead = {"every": 1, "num_tasks": TASKS}
+SKETCH = {"sketch": 1, "where": TRUNK}
 OPTIONS = [  # rule, option, two values, the other options
     ("gcs", "threshold", (-1.0, 0.99), {"weighted": True, "where": TRUNK}),
     ("gcs", "ema", (0.5, 0.9), {"weighted": True, "where": TRUNK}),
@@ -24,6 +25,8 @@ OPTIONS = [  # rule, option, two values, the other options
     ("olaux", "learning_rate", (0.1, 0.3), {"n": 1}),
     ("olaux", "step_size", (0.1, 0.3), {"n": 1}),
     ("olaux", "init_weight", (0.5, 2.0), {"n": 1}),
+    ("olaux", "init_weight", (0.5, 2.0), {"n": 1, "update": "exponentiated"}),
+    ("olaux", "sketch_ema", (0.5, 0.9), {"n": 1, "inner_products": "cosine", **SKETCH}),
     ("dwa", "temperature", (0.5, 2.0), {}),
     ("famo", "decay", (0.1, 3.0), {"optimizer": SGD}),
     ("famo", "lower_bound", ([0.0, 0.1, 0.0], [0.0, 0.2, 0.1]), {}),
@@ -37,14 +40,18 @@ OPTIONS = [  # rule, option, two values, the other options
     ("stch", "mu", (0.5, 2.0), {}),
     ("stch", "preference", ([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), {}),
     ("stch", "nadir", ([1.0, 2.0, 3.0], [9.0, 1.0, 1.0]), {"log": True}),
-    ("uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
-    ("revised_uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
-    ("imtl_l", "init_log_scale", (0.5, -1.0), {"optimizer": SGD}),
     ("cosmos", "lam", (0.1, 2.0), {}),
     ("cosmos", "preference", ([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), {}),
+    ("go4align", "beta", (0.1, 5.0), {}),
+    ("igb", "base_losses", ([1.0, 2.0, 3.0], [3.0, 1.0, 1.0]), {}),
     ("pbi", "theta", (0.1, 5.0), {}),
     ("pbi", "preference", ([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), {}),
     ("pbi", "ideal", ([0.1, 0.2, 0.3], [0.0, -1.0, 0.1]), {}),
+    ("uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
+    ("revised_uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
+    ("imtl_l", "init_log_scale", (0.5, -1.0), {"optimizer": SGD}),
+    ("metabalance", "relax", (0.2, 0.9), {"where": TRUNK}),
+    ("metabalance", "beta", (0.0, 0.9), {"where": TRUNK}),
     ("log_loss", "offset", (0.0, 0.5), {}),
     ("fixed", "weights", ([1.0, 2.0, 3.0], [0.0, 1.0, -1.0]), {}),
     ("slgrad", "lookahead", (0.0, 0.5), {}),
