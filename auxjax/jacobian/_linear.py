@@ -38,6 +38,7 @@ class Program:
         self.tangents = tuple(tangents)
         self.call: Callable = jex_core.jaxpr_as_fun(jaxpr)
         self.element: Program | None = None  # see `_rows`; made when first needed
+        self.written: tuple[tuple[int, ...], ...] | None = None  # see `from_rows`
 
     @functools.cached_property
     def is_half(self) -> bool:
@@ -150,8 +151,9 @@ def from_rows(
 
     traced = jax.make_jaxpr(products)(rows, list(program.tangents))
     jaxpr, consts = close(traced)
-    residuals = (*consts, *jax.tree.leaves(rows))
-    return LinearMap(residuals, Program(jaxpr, program.tangents))
+    made = Program(jaxpr, program.tangents)
+    made.written = tuple(map(tuple, leaves))
+    return LinearMap((*consts, *jax.tree.leaves(rows)), made)
 
 
 def apply(linear: LinearMap, tangents: Arrays) -> list[Any]:

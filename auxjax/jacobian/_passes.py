@@ -6,6 +6,8 @@ The map has T scalar outputs or, where the losses were computed as one array, a 
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,8 +21,12 @@ class NoTangentPass(Exception):
     """Neither forward mode nor the transpose of the backward pass exists."""
 
 
-def pull(linear: _linear.LinearMap, weights: jax.Array) -> list[Any]:
-    """Σᵢ wᵢ ∇Lᵢ, leaf by leaf: one backward pass."""
+def pull(
+    linear: _linear.LinearMap, weights: jax.Array, wanted: Sequence[int]
+) -> dict[int, Any]:
+    """Σᵢ wᵢ ∇Lᵢ on the wanted leaves: one backward pass."""
+    if linear.program.written is not None:
+        return _add_rows(linear, weights, wanted)
     outs = linear.program.jaxpr.out_avals
     if _is_array(linear, weights.shape[0]):
         cotangents = [weights.astype(outs[0].dtype)]
@@ -29,7 +35,34 @@ def pull(linear: _linear.LinearMap, weights: jax.Array) -> list[Any]:
             weights[i].astype(out.dtype).reshape(out.shape)
             for i, out in enumerate(outs)
         ]
-    return _linear.transpose(linear, cotangents)
+    pulled = _linear.transpose(linear, cotangents)
+    return {leaf: pulled[leaf] for leaf in wanted}
+
+
+def _add_rows(
+    linear: _linear.LinearMap, weights: jax.Array, wanted: Sequence[int]
+) -> dict[int, Any]:
+    """The same of rows that are written down: those of other leaves are not touched.
+
+    So that a scaling of its own for each of many leaves is not a program for each.
+    """
+    written = linear.program.written or ()
+    count = sum(map(len, written))
+    rows = iter(linear.residuals[len(linear.residuals) - count :])
+    by_leaf: dict[int, list[tuple[int, Any]]] = {leaf: [] for leaf in wanted}
+    for task, leaves in enumerate(written):
+        for leaf in leaves:
+            row = next(rows)
+            if leaf in by_leaf:
+                by_leaf[leaf].append((task, row))
+
+    def add(terms):
+        dtype = terms[0][1].dtype
+        wide = counterpart(terms[0][1], weights.dtype)
+        scaled = [x.astype(wide) * weights[i].astype(wide) for i, x in terms]
+        return functools.reduce(jnp.add, scaled).astype(dtype)
+
+    return {leaf: add(terms) for leaf, terms in by_leaf.items() if terms}
 
 
 def push(

@@ -87,8 +87,7 @@ class TaskJacobian(NoGradient):
         everywhere = self._layout.mask(None)
         for scale, leaves in _scales.groups(self._scales, everywhere):
             total = weights if scale is None else weights * scale
-            pulled = _passes.pull(self._linear, total)
-            gradient.update((leaf, pulled[leaf]) for leaf in leaves)
+            gradient |= _passes.pull(self._linear, total, leaves)
         return self._layout.fill(gradient)
 
     def row(self, index: int) -> Gradient:

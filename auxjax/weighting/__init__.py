@@ -21,17 +21,24 @@ from auxjax.weighting._famo import FAMOState, famo, scale_by_famo
 from auxjax.weighting._fixed import FixedState, fixed, scale_by_fixed
 from auxjax.weighting._gcs import GCSState, gcs, gcs_weights, scale_by_gcs
 from auxjax.weighting._gls import GLSState, gls, scale_by_gls
+from auxjax.weighting._go4align import GO4AlignState, go4align, scale_by_go4align
 from auxjax.weighting._gradnorm import GradNormState, gradnorm, scale_by_gradnorm
+from auxjax.weighting._igb import IGBState, igb, scale_by_igb
 from auxjax.weighting._imtl_l import IMTLLState, imtl_l, scale_by_imtl_l
 from auxjax.weighting._log_loss import LogLossState, scale_by_log_loss
+from auxjax.weighting._metabalance import (
+    MetaBalanceState,
+    metabalance,
+    scale_by_metabalance,
+)
 from auxjax.weighting._metrics import task_metrics
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
+from auxjax.weighting._pbi import PBIState, pbi, pbi_weights, scale_by_pbi
 from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
 from auxjax.weighting._scale_to_sum import ScaleToSumState, scale_to_sum
 from auxjax.weighting._slgrad import (
     SLGradState,
     scale_by_slgrad,
-from auxjax.weighting._pbi import PBIState, pbi, pbi_weights, scale_by_pbi
     slgrad,
     slgrad_weights,
 )
@@ -48,57 +55,67 @@ __all__ = [
     "AutoLambdaState",
     "AuxiLearnState",
     "AuxiNashState",
+    "COSMOSState",
     "DWAState",
     "EqualState",
     "FAMOState",
     "FixedState",
     "GCSState",
-    "COSMOSState",
     "GLSState",
+    "GO4AlignState",
     "GradNormState",
+    "IGBState",
     "IMTLLState",
     "LogLossState",
+    "MetaBalanceState",
     "OLAuxState",
+    "PBIState",
     "RLWState",
     "SLGradState",
     "STCHState",
     "ScaleToSumState",
     "UncertaintyState",
     "autolambda",
-    "PBIState",
     "auxilearn",
     "auxinash",
     "auxinash_weights",
+    "cosmos",
+    "cosmos_weights",
     "dwa",
     "equal",
     "famo",
     "fixed",
     "gcs",
     "gcs_weights",
-    "cosmos",
-    "cosmos_weights",
     "gls",
+    "go4align",
     "gradnorm",
+    "igb",
     "imtl_l",
+    "metabalance",
     "olaux",
+    "pbi",
+    "pbi_weights",
     "revised_uncertainty",
     "rlw",
     "scale_by_autolambda",
     "scale_by_auxilearn",
     "scale_by_auxinash",
+    "scale_by_cosmos",
     "scale_by_dwa",
     "scale_by_equal",
-    "pbi",
-    "pbi_weights",
     "scale_by_famo",
     "scale_by_fixed",
     "scale_by_gcs",
     "scale_by_gls",
+    "scale_by_go4align",
     "scale_by_gradnorm",
-    "scale_by_cosmos",
+    "scale_by_igb",
     "scale_by_imtl_l",
     "scale_by_log_loss",
+    "scale_by_metabalance",
     "scale_by_olaux",
+    "scale_by_pbi",
     "scale_by_revised_uncertainty",
     "scale_by_rlw",
     "scale_by_slgrad",
@@ -107,7 +124,6 @@ __all__ = [
     "scale_to_sum",
     "slgrad",
     "slgrad_weights",
-    "scale_by_pbi",
     "stch",
     "task_metrics",
     "uncertainty",

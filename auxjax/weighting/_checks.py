@@ -57,6 +57,20 @@ def check_not_negative(**values: Any) -> None:
             raise ValueError(f"`{name}` should be at least 0. Found {value}.")
 
 
+def check_share(**values: Any) -> None:
+    """Numbers in [0, 1]."""
+    for name, value in values.items():
+        if not is_traced(value) and not 0 <= value <= 1:
+            raise ValueError(f"`{name}` should be in [0, 1]. Found {value}.")
+
+
+def check_decay(**values: Any) -> None:
+    """Numbers in [0, 1), of a moving average."""
+    for name, value in values.items():
+        if not is_traced(value) and not 0 <= value < 1:
+            raise ValueError(f"`{name}` should be in [0, 1). Found {value}.")
+
+
 def is_surely_zero(value: Any) -> bool:
     """Whether an option is off: a plain 0. An array may hold another number later."""
     return not isinstance(value, jax.Array) and value == 0
@@ -90,6 +104,17 @@ def vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
     return values
 
 
+def wish_vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
+    """How much each task counts: as `vector`, none below 0 and not all of them 0."""
+    values = vector(name, given, default, num_tasks)
+    if not is_traced(given) and (np.any(values < 0) or not np.any(values > 0)):
+        raise ValueError(
+            f"`{name}` should be at least 0, and above it for a task. "
+            f"Found {values.tolist()}."
+        )
+    return values
+
+
 def check_optimizer(name: str, value: Any) -> None:
     """Something with Optax's `init` and `update`."""
     if not (hasattr(value, "init") and hasattr(value, "update")):
@@ -104,17 +129,6 @@ def check_task_indices(name: str, indices: Sequence[int], num_tasks: int) -> Non
     for index in indices:
         if not 0 <= int(index) < num_tasks:
             raise ValueError(
-def wish_vector(name: str, given: Any, default: float, num_tasks: int) -> Any:
-    """How much each task counts: as `vector`, none below 0 and not all of them 0."""
-    values = vector(name, given, default, num_tasks)
-    if not is_traced(given) and (np.any(values < 0) or not np.any(values > 0)):
-        raise ValueError(
-            f"`{name}` should be at least 0, and above it for a task. "
-            f"Found {values.tolist()}."
-        )
-    return values
-
-
                 f"`{name}` should hold indices in 0..{num_tasks - 1}. Found {index}."
             )
 
