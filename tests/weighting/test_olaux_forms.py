@@ -191,6 +191,18 @@ def test_an_absent_task_keeps_its_weight_and_the_others_share_what_is_left():
     np.testing.assert_allclose(third.weights[1:], w, rtol=1e-6)
 
 
+def test_who_comes_back_is_dealt_with_at_the_next_nth_step():
+    rows = jnp.array([[1.0, 0.0], [1.0, 0.0], [2.0, 1.0], [-1.0, 0.0]])
+    tx = auxjax.scale_by_olaux(2, 4, 0.5, update="exponentiated")
+    away = [True, False, True, True]
+    state = run(tx, 2, rows, masks=[away, away])
+    between = run(tx, 1, rows, state)  # all are there, and one of two steps is over
+    np.testing.assert_array_equal(between.weights, state.weights)
+    after = run(tx, 1, rows, between)
+    w = 3 * softmax(np.array([1.0, 4.0, -2.0]))
+    np.testing.assert_allclose(after.weights[1:], w, rtol=1e-6)
+
+
 def test_without_the_main_task_nothing_is_learned():
     for options in ({"update": "exponentiated"}, {"inner_products": "cosine"}):
         tx = auxjax.scale_by_olaux(1, 3, 0.5, **options)
