@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from auxjax import aggregation, weighting
-from auxjax.rules._build import made
+from auxjax.rules._build import dwa, made
 from auxjax.rules._rule import AGGREGATOR, WEIGHTING, Method, Rule
 
 WEIGHTINGS: tuple[Method, ...] = (
@@ -27,6 +27,50 @@ WEIGHTINGS: tuple[Method, ...] = (
         variants={
             "cosmos": Rule(WEIGHTING, made(weighting.cosmos, "num_tasks"), mean=True)
         },
+    ),
+    Method(
+        name="go4align",
+        title="GO4Align",
+        kind=WEIGHTING,
+        paper="Shen et al., NeurIPS 2024, arXiv 2404.06486",
+        backward="1",
+        tangent="0",
+        when=(
+            "Many tasks of a few kinds, with losses of unlike sizes: those that are "
+            "alike share a weight, found anew in every step, and go together."
+        ),
+        when_not=(
+            "Losses at or below zero. Two tasks, which leave nothing to group. A loss "
+            "that stays high for good: exp(−βΣL) gives it up in the long run."
+        ),
+        situations=("all", "many"),
+        call="auxjax.go4align()",
+        figure_note="With two tasks each is a group of its own: L̄/Lᵢ.",
+        variants={
+            "go4align": Rule(
+                WEIGHTING, made(weighting.go4align, "num_tasks"), mean=True
+            )
+        },
+    ),
+    Method(
+        name="igb",
+        title="Improvable gap balancing (IGB)",
+        kind=WEIGHTING,
+        paper="Dai et al., UAI 2023, arXiv 2307.15429",
+        backward="1",
+        tangent="0",
+        when=(
+            "Log losses, with more weight for the tasks that have the larger part of "
+            "their way left; and behind it any aggregator, as in its paper."
+        ),
+        when_not=(
+            "Losses at or below zero, or that end far above it: their gap stays and "
+            "they keep their weight. Noisy single batches."
+        ),
+        situations=("all", "many"),
+        call="auxjax.igb()",
+        figure_note="Its base is the loss of the second step.",
+        variants={"igb": Rule(WEIGHTING, dwa(weighting.igb))},
     ),
     Method(
         name="pbi",

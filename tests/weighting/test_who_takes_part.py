@@ -30,6 +30,8 @@ RULES = {
     "gradnorm": lambda n: auxjax.scale_by_gradnorm(n, optimizer=optax.sgd(0.02)),
     "cosmos": lambda n: auxjax.scale_by_cosmos(n, preference=[0.4] * n),
     "pbi": auxjax.scale_by_pbi,
+    "igb": lambda n: auxjax.scale_by_igb(n, base_period=0),
+    "go4align": lambda n: auxjax.scale_by_go4align(n, beta=0.1),
 }
 ALL = {**RULES, "rlw": auxjax.scale_by_rlw, "equal": auxjax.scale_by_equal}
 every_rule = pytest.mark.parametrize("rule", RULES)
@@ -105,8 +107,8 @@ def test_a_loss_that_is_no_good_for_one_step(x64, rule, bad):
     takes_any_number = rule in ("stch", "dwa", "cosmos", "pbi") and np.isfinite(bad)
     if takes_any_number:
         return
-    if rule in ("gls", "stch", "stch log", "famo", "cosmos", "pbi"):
-        # Its row is passed on unscaled.
+    unscaled = ("gls", "stch", "stch log", "famo", "cosmos", "pbi", "igb", "go4align")
+    if rule in unscaled:
         np.testing.assert_allclose(scale[2], 1, rtol=1e-12)
         absent = run(RULES[rule](3), VALUES[:2], [[True] * 3, [True, True, False]])
         np.testing.assert_allclose(rows[:2], absent[1][0][:2], rtol=1e-12)
