@@ -5,6 +5,7 @@ from auxjax.aggregation._aligned_mtl import aligned_mtl, aligned_mtl_weights
 from auxjax.aggregation._cagrad import cagrad, cagrad_weights
 from auxjax.aggregation._con_fig import con_fig, con_fig_weights
 from auxjax.aggregation._cr_mogm import cr_mogm
+from auxjax.aggregation._db_mtl import DBMTLState, db_mtl
 from auxjax.aggregation._dualproj import dualproj, dualproj_weights
 from auxjax.aggregation._ending import making_rows as making_rows
 from auxjax.aggregation._fairgrad import fairgrad, fairgrad_weights
@@ -14,6 +15,7 @@ from auxjax.aggregation._imtl_g import imtl_g, imtl_g_weights
 from auxjax.aggregation._krum import krum, krum_weights
 from auxjax.aggregation._mean import mean_tasks
 from auxjax.aggregation._mgda import mgda, mgda_weights
+from auxjax.aggregation._moco import MoCoState, moco, moco_weights
 from auxjax.aggregation._nash_mtl import nash_mtl, nash_mtl_weights
 from auxjax.aggregation._pcd import PCDState, pcd, pcd_weights
 from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
@@ -25,8 +27,10 @@ from auxjax.aggregation._upgrad import upgrad, upgrad_weights
 
 __all__ = [
     "AccumulateState",
+    "DBMTLState",
     "GradDropState",
     "GradVacState",
+    "MoCoState",
     "PCDState",
     "PCGradState",
     "PeriodicState",
@@ -39,6 +43,7 @@ __all__ = [
     "con_fig",
     "con_fig_weights",
     "cr_mogm",
+    "db_mtl",
     "dualproj",
     "dualproj_weights",
     "fairgrad",
@@ -54,6 +59,8 @@ __all__ = [
     "mean_tasks",
     "mgda",
     "mgda_weights",
+    "moco",
+    "moco_weights",
     "nash_mtl",
     "nash_mtl_weights",
     "pcd",

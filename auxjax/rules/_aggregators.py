@@ -70,6 +70,26 @@ ROWS: tuple[Method, ...] = (
         variants={"pcgrad": Rule(AGGREGATOR, made(aggregation.pcgrad, "key"))},
     ),
     Method(
+        name="db_mtl",
+        title="Dual balancing (DB-MTL)",
+        kind=AGGREGATOR,
+        paper="Lin et al., 2023, arXiv 2308.12029",
+        backward="T",
+        tangent="0",
+        price_note="With `beta` it keeps T times the parameters.",
+        when=(
+            "Losses and gradients of very different sizes, none more important: each "
+            "task has the same share in a step as long as the longest gradient's."
+        ),
+        when_not=(
+            "A task is done, or is noise: it pulls as hard as the others to the end. "
+            "Losses at or below zero have no logarithm (`log=False`)."
+        ),
+        situations=("all",),
+        call="auxjax.db_mtl()",
+        variants={"db_mtl": Rule(AGGREGATOR, made(aggregation.db_mtl, "num_tasks"))},
+    ),
+    Method(
         name="pcd",
         title="Priority-constrained descent (PCD)",
         kind=AGGREGATOR,

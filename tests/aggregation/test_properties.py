@@ -134,6 +134,11 @@ CASES = [
         *(NON_CONFLICTING, STATIONARY),
         num_tasks=(2,),
     ),
+    case(
+        "db_mtl",
+        lambda t: auxjax.db_mtl(t, beta=0.5, log=False, eps=0.0),
+        *(PERMUTATION, HOMOGENEOUS),
+    ),
     case("pcd", lambda t: auxjax.pcd(0.1, t, eps=0.0), HOMOGENEOUS),
     case(
         "pcd, two tasks",

@@ -34,11 +34,36 @@ CASES = {  # what is varied: the factory, the argument, its values
     "tau, each": (functools.partial(auxjax.pcd, num_tasks=3), "tau", VECTORS[:, 1:]),
     "beta, pcd": (functools.partial(auxjax.pcd, 0.5, 3), "beta", [0.0, 0.5, 0.9]),
     "eps": (functools.partial(auxjax.pcd, 0.5, 3), "eps", [0.0, 1e-8, 1.0]),
+    "beta, db_mtl": (
+        functools.partial(auxjax.db_mtl, 3, log=False),
+        "beta",
+        [0.0, 0.5, 0.9],
+    ),
+    "eps, db_mtl": (
+        functools.partial(auxjax.db_mtl, 3, log=False),
+        "eps",
+        [0.0, 1e-8, 1.0],
+    ),
     "alpha": (auxjax.fairgrad, "alpha", [0.5, 1.0, 3.0]),
     "max_norm": (auxjax.nash_mtl, "max_norm", [0.1, 1.0, 10.0]),
     "dualproj": (auxjax.dualproj, "regularisation", [0.0, 1e-3, 0.1]),
     "upgrad": (auxjax.upgrad, "regularisation", [0.0, 1e-3, 0.1]),
     "leak": (auxjax.graddrop, "leak", VECTORS),
+    "tracking_rate": (
+        functools.partial(auxjax.moco, 3),
+        "tracking_rate",
+        [0.1, 0.5, 1.0],
+    ),
+    "learning_rate, moco": (
+        functools.partial(auxjax.moco, 3, tracking_rate=1.0),
+        "learning_rate",
+        [0.0, 0.01, 0.1],
+    ),
+    "regularisation, moco": (
+        functools.partial(auxjax.moco, 3, learning_rate=0.01, tracking_rate=1.0),
+        "regularisation",
+        [0.0, 1.0, 10.0],
+    ),
     "fraction": (auxjax.trimmed_mean, "fraction", [0.0, 0.34, 0.4]),
     "preference, dualproj": (auxjax.dualproj, "preference", VECTORS),
     "preference, upgrad": (auxjax.upgrad, "preference", VECTORS),
@@ -139,6 +164,7 @@ DONATED = {
     "imtl_g": {},
     "krum": {},
     "mgda": {},
+    "moco": {"num_tasks": 3},
     "nash_mtl": {},
     "pcgrad": {},
     "sdmgrad": {"num_tasks": 3, "objectives": 2},
@@ -153,7 +179,8 @@ def test_parameters_and_state_may_be_donated(name):
     """No buffer twice, none of the user's, none that the next `init` needs."""
     key = jax.random.key(7)
     extra = {"key": key} if name in KEYED else {}
-    grouped = {} if name in ("sum_tasks", "mean_tasks") else {"groups": "leaf"}
+    whole = ("sum_tasks", "mean_tasks", "moco")
+    grouped = {} if name in whole else {"groups": "leaf"}
     tx = getattr(auxjax, name)(**DONATED[name], **extra, **grouped)
     tx = optax.chain(tx, optax.sgd(0.1, momentum=0.9))
     rows = {"a": jnp.asarray(ROWS, jnp.float32), "b": jnp.asarray(ROWS[::-1] * 2.0)}

@@ -119,6 +119,7 @@ STEPS = {
     "dwa+cagrad": (1.4, 1.4, 1.4),
     "uncertainty+cagrad": (1.4, 1.4, 1.4),
     "auxinash": (3**-0.5,) * 3,  # α = (1/3) / α
+    "db_mtl": (0.1, 0.1, 0.1),  # averages that begin at 0, β = 0.9
     "gcs-weighted": (1.0, 0.0, 0.0),  # cosines with the main task of 0
     "pcd": (0.9996, 0.01999, 0.01999),  # τ = 0.02 each, and length 1
     "slgrad": (3.0, 0.0, 0.0),
