@@ -51,12 +51,13 @@ def periodic(
     α = 0 every k-th step is the rule's own step.
 
     **Which rules.** Those that end in weights: the aggregators whose gradient is a
-    combination of the rows (all but `graddrop` and `trimmed_mean`); the weightings by
-    their short names (`gcs`, `dwa`, …) but `slgrad`, which weighs samples; row
-    transforms with such an aggregator behind them in an `optax.chain`. Weights that a
-    rule gives some leaves alone (`where=`, `groups=`; heads keep their own gradient)
-    are kept leaf by leaf. What stands *before* `periodic` in a chain, `scale_by_…`,
-    acts in every step; the optimizer belongs behind it.
+    combination of the rows (all but `graddrop`, `trimmed_mean` and those that sum
+    averages of the rows, `moco` and `db_mtl`); the weightings by their short names (`gcs`, `dwa`,
+    …) but `slgrad`, which weighs samples; row transforms with such an aggregator behind
+    them in an `optax.chain`. Weights that a rule gives some leaves alone (`where=`,
+    `groups=`; heads keep their own gradient) are kept leaf by leaf. What stands
+    *before* `periodic` in a chain, `scale_by_…`, acts in every step; the optimizer
+    belongs behind it.
 
     **What the rule remembers** changes when the rule runs, every k-th step: a horizon
     of n steps is one of n·k, a moving average sees every k-th gradient.
@@ -216,9 +217,10 @@ def _refusal(rule: Any) -> str:
     found = getattr(getattr(rule, "update", None), "__qualname__", repr(rule))
     return (
         "`rule` should end in weights, so that its gradient is Σ wᵢ∇Lᵢ: an aggregator "
-        "other than `graddrop` and `trimmed_mean` (`upgrad()`, `mgda()`, `cagrad()`, "
-        "`nash_mtl()`, …), a weighting by its short name (`gcs()`, `dwa()`, …; not "
-        "`slgrad()`), or row transforms with such an aggregator behind them in an "
-        "`optax.chain`. An optimizer belongs behind `periodic`. Found "
+        "other than `db_mtl`, `graddrop`, `moco` and `trimmed_mean` (`upgrad()`, "
+        "`mgda()`, `cagrad()`, `nash_mtl()`, …), a weighting by its short name "
+        "(`gcs()`, `dwa()`, …; not `slgrad()`), or row transforms with such an "
+        "aggregator behind them in an `optax.chain`. An optimizer belongs behind "
+        "`periodic`. Found "
         f"{found.split('.')[0]!r}."
     )

@@ -45,7 +45,10 @@ WEIGHTINGS: tuple[Method, ...] = (
         ),
         situations=("all", "many"),
         call="auxjax.go4align()",
-        figure_note="With two tasks each is a group of its own: L̄/Lᵢ.",
+        figure_note=(
+            "With two tasks each is a group of its own, and by L̄/Lᵢ the smaller loss "
+            "has the larger weight: it ends at one task's minimum."
+        ),
         variants={
             "go4align": Rule(
                 WEIGHTING, made(weighting.go4align, "num_tasks"), mean=True
@@ -118,6 +121,28 @@ AGGREGATORS: tuple[Method, ...] = (
         call="auxjax.krum()",
         figure_note="Of two equal scores the first task's counts: it goes alone.",
         variants={"krum": Rule(AGGREGATOR, made(aggregation.krum), mean=True)},
+    ),
+    Method(
+        name="moco",
+        title="MoCo",
+        kind=AGGREGATOR,
+        paper="Fernando et al., ICLR 2023, arXiv 2210.12624",
+        backward="T",
+        tangent="0",
+        price_note="And T times the parameters in memory from step to step.",
+        when=(
+            "MGDA's aim on small, noisy batches: weights and step follow averages of "
+            "each task's gradient over many of them."
+        ),
+        when_not=(
+            "Memory is dear (`sdmgrad` and `modo` draw a second batch instead). Losses "
+            "of unlike size: λ moves with the square of the gradients' lengths."
+        ),
+        situations=("all", "rl"),
+        call="auxjax.moco()",
+        variants={
+            "moco": Rule(AGGREGATOR, made(aggregation.moco, "num_tasks"), mean=True)
+        },
     ),
     Method(
         name="trimmed_mean",
