@@ -4,7 +4,8 @@
 `optax.chain(scale_by_x(...), sum_tasks())`.
 """
 
-from auxjax.weighting._autolambda import autolambda, scale_by_autolambda
+from auxjax.weighting._autolambda import scale_by_autolambda
+from auxjax.weighting._autolambda_around import autolambda
 from auxjax.weighting._autolambda_step import AutoLambdaState
 from auxjax.weighting._auxilearn import AuxiLearnState, auxilearn, scale_by_auxilearn
 from auxjax.weighting._auxinash import AuxiNashState, auxinash, scale_by_auxinash
@@ -17,6 +18,11 @@ from auxjax.weighting._cosmos import (
 )
 from auxjax.weighting._dwa import DWAState, dwa, scale_by_dwa
 from auxjax.weighting._equal import EqualState, equal, scale_by_equal
+from auxjax.weighting._excess_mtl import (
+    ExcessMTLState,
+    excess_mtl,
+    scale_by_excess_mtl,
+)
 from auxjax.weighting._famo import FAMOState, famo, scale_by_famo
 from auxjax.weighting._fixed import FixedState, fixed, scale_by_fixed
 from auxjax.weighting._gcs import GCSState, gcs, gcs_weights, scale_by_gcs
@@ -32,6 +38,7 @@ from auxjax.weighting._metabalance import (
     scale_by_metabalance,
 )
 from auxjax.weighting._metrics import task_metrics
+from auxjax.weighting._modo import MoDoState, modo, modo_weights, scale_by_modo
 from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
 from auxjax.weighting._pbi import PBIState, pbi, pbi_weights, scale_by_pbi
 from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
@@ -58,6 +65,7 @@ __all__ = [
     "COSMOSState",
     "DWAState",
     "EqualState",
+    "ExcessMTLState",
     "FAMOState",
     "FixedState",
     "GCSState",
@@ -68,6 +76,7 @@ __all__ = [
     "IMTLLState",
     "LogLossState",
     "MetaBalanceState",
+    "MoDoState",
     "OLAuxState",
     "PBIState",
     "RLWState",
@@ -83,6 +92,7 @@ __all__ = [
     "cosmos_weights",
     "dwa",
     "equal",
+    "excess_mtl",
     "famo",
     "fixed",
     "gcs",
@@ -93,6 +103,8 @@ __all__ = [
     "igb",
     "imtl_l",
     "metabalance",
+    "modo",
+    "modo_weights",
     "olaux",
     "pbi",
     "pbi_weights",
@@ -104,6 +116,7 @@ __all__ = [
     "scale_by_cosmos",
     "scale_by_dwa",
     "scale_by_equal",
+    "scale_by_excess_mtl",
     "scale_by_famo",
     "scale_by_fixed",
     "scale_by_gcs",
@@ -114,6 +127,7 @@ __all__ = [
     "scale_by_imtl_l",
     "scale_by_log_loss",
     "scale_by_metabalance",
+    "scale_by_modo",
     "scale_by_olaux",
     "scale_by_pbi",
     "scale_by_revised_uncertainty",

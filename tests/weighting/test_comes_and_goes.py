@@ -181,6 +181,7 @@ GRADIENT_RULES = {
     "gcs sketch": lambda: auxjax.scale_by_gcs(True, ema=0.9, sketch=2, num_tasks=3),
     "gradnorm": lambda: auxjax.scale_by_gradnorm(3),
     "metabalance": lambda: auxjax.scale_by_metabalance(3),
+    "excess_mtl": lambda: auxjax.scale_by_excess_mtl(3, learning_rate=0.5),
 }
 
 
@@ -196,7 +197,11 @@ def test_a_gradient_that_is_not_finite_is_not_remembered(rule, bad, task):
     absent = run(tx, [(ROWS, ones, everybody.at[task].set(False))], first)
     absent = absent._replace(nonfinite=state.nonfinite)
     jax.tree.map(np.testing.assert_array_equal, *map(plain, (state, absent)))
-    alone = ("gradnorm", "metabalance")  # whose others are remembered all the same
+    alone = (
+        "gradnorm",
+        "metabalance",
+        "excess_mtl",
+    )  # whose others are remembered all the same
     if task == 0 and rule not in alone:  # nothing to compare the others with
         keep = {"count": first.count, "nonfinite": first.nonfinite}
         if rule.endswith("sketch"):

@@ -50,6 +50,8 @@ OPTIONS = [  # rule, option, two values, the other options
     ("uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
     ("revised_uncertainty", "init_log_variance", (0.5, -1.0), {"optimizer": SGD}),
     ("imtl_l", "init_log_scale", (0.5, -1.0), {"optimizer": SGD}),
+    ("excess_mtl", "learning_rate", (0.1, 1.0), {"where": TRUNK}),
+    ("excess_mtl", "eps", (1e-7, 1.0), {"where": TRUNK, "learning_rate": 0.5}),
     ("metabalance", "relax", (0.2, 0.9), {"where": TRUNK}),
     ("metabalance", "beta", (0.0, 0.9), {"where": TRUNK}),
     ("log_loss", "offset", (0.0, 0.5), {}),
