@@ -70,6 +70,29 @@ def autolambda(aggregator=None):
     return optax.chain(tx, optax.scale(-1.0))
 
 
+LAMBDA = "scale_by_autolambda"
+
+
+def ahead_in_form(parametrisation):
+    """Of the logarithm of the main loss."""
+
+    def rows():
+        return auxjax.scale_by_autolambda(
+            0.1,
+            num_tasks=TASKS,
+            parametrisation=parametrisation,
+            meta_objective="log",
+            lambda_optimizer=optax.sgd(1.0),
+        )
+
+    return Rule(
+        make=lambda: optax.chain(rows(), auxjax.sum_tasks()),
+        rows=rows,
+        needs=(META,),
+        main_is_one=parametrisation == "exp",
+    )
+
+
 all_of = functools.partial(weighting, num_tasks=TASKS)
 ahead = functools.partial(all_of, stacked=False)
 momentum = optax.sgd(0.02, momentum=0.9)
@@ -135,6 +158,10 @@ WEIGHTINGS = {
     "gcs sketch": all_of(
         "gcs", weighted=True, ema=0.9, where=TRUNK, sketch=2, main=True, draws=True
     ),
+    "balance_at": all_of("balance_at", where=TRUNK, main=True),
+    "balance_at reference": all_of(
+        "balance_at", where=TRUNK, reference=2.0, decay=0.5, weights=[1.0, 0.5, 2.0]
+    ),
     "metabalance": all_of("metabalance", where=TRUNK, main=True),
     "metabalance whole": all_of(
         "metabalance", per_layer=False, beta=0.5, where=TRUNK, main=True
@@ -163,9 +190,9 @@ WEIGHTINGS = {
         ),
         needs=(META,),
     ),
+    **{f"{LAMBDA} {name}": ahead_in_form(name) for name in ("softmax", "exp")},
     "autolambda": Rule(make=autolambda, needs=(META,)),
 }
-LAMBDA = "scale_by_autolambda"
 
 
 def aggregator(name, *, any_number=True, draws=False, **options):

@@ -372,9 +372,12 @@ REMEMBERS = [name for name, rule in RULES.items() if rule.rows or name == "autol
 TOGETHER = {
     "autolambda",
     "scale_by_autolambda",
+    "scale_by_autolambda softmax",
+    "scale_by_autolambda exp",
     "auxilearn",
     "auxilearn mlp",
     "auxinash",
+    "modo",
 }
 
 
@@ -404,7 +407,7 @@ def test_a_task_that_is_not_finite_counts_as_absent_in_what_is_remembered(name, 
     kept = state
     if name == "autolambda":  # the optimizer's own state is its own affair
         kept = (state[0].weights, state[0].lambda_state)
-    if name == "scale_by_autolambda":  # what the last step found is there to be seen
+    if name.startswith("scale_by_autolambda"):  # what the last step found is there to be seen
         kept = state[0]._replace(meta_gradient=None)
     assert all(np.all(np.isfinite(x)) for x in numbers(kept))
     assert kind == "inf" or np.any(np.isnan(updates["w"]))

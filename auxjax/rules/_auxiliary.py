@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from auxjax import weighting
-from auxjax.rules._build import autolambda, auxilearn, auxinash, made, olaux_of_logs
+from auxjax.rules._build import (
+    autolambda,
+    auxilearn,
+    auxinash,
+    chained,
+    made,
+    olaux_of_logs,
+)
 from auxjax.rules._rule import AUXILIARY, WEIGHTING, Method, Rule
 
 ROWS: tuple[Method, ...] = (
@@ -37,6 +44,21 @@ ROWS: tuple[Method, ...] = (
             ),
             "autolambda-main": Rule(
                 AUXILIARY, autolambda(0), ("meta_losses",), around=True
+            ),
+            "autolambda-softmax": Rule(
+                AUXILIARY,
+                autolambda(0, parametrisation="softmax"),
+                ("meta_losses",),
+                around=True,
+            ),
+            "autolambda-log-exp": Rule(
+                AUXILIARY,
+                chained(
+                    made(weighting.scale_by_log_loss),
+                    autolambda(0, parametrisation="exp", meta_objective="log"),
+                ),
+                ("meta_losses",),
+                around=True,
             ),
         },
     ),

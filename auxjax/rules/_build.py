@@ -84,13 +84,17 @@ def olaux_of_logs(*, own_heads: bool = False, **options: Any) -> Build:
 
 
 def autolambda(
-    primary: int | str, aggregator: Build | None = None, *, mean: bool = False
+    primary: int | str,
+    aggregator: Build | None = None,
+    *,
+    mean: bool = False,
+    **form: Any,
 ) -> Build:
     """Around the optimizer; `aggregator` from a setting, `mean` as in `Rule`."""
 
     def build(setting):
         chosen = setting.primary if primary == "all" and setting.primary else primary
-        options = {}
+        options = dict(form)
         if aggregator is not None:
             times = [optax.scale(float(setting.num_tasks))] if mean else []
             options["aggregator"] = optax.chain(aggregator(setting), *times)

@@ -9,6 +9,11 @@ from auxjax.weighting._autolambda_around import autolambda
 from auxjax.weighting._autolambda_step import AutoLambdaState
 from auxjax.weighting._auxilearn import AuxiLearnState, auxilearn, scale_by_auxilearn
 from auxjax.weighting._auxinash import AuxiNashState, auxinash, scale_by_auxinash
+from auxjax.weighting._balance_at import (
+    BalanceAtState,
+    balance_at,
+    scale_by_balance_at,
+)
 from auxjax.weighting._bargain import auxinash_weights
 from auxjax.weighting._cosmos import (
     COSMOSState,
@@ -62,6 +67,7 @@ __all__ = [
     "AutoLambdaState",
     "AuxiLearnState",
     "AuxiNashState",
+    "BalanceAtState",
     "COSMOSState",
     "DWAState",
     "EqualState",
@@ -88,6 +94,7 @@ __all__ = [
     "auxilearn",
     "auxinash",
     "auxinash_weights",
+    "balance_at",
     "cosmos",
     "cosmos_weights",
     "dwa",
@@ -113,6 +120,7 @@ __all__ = [
     "scale_by_autolambda",
     "scale_by_auxilearn",
     "scale_by_auxinash",
+    "scale_by_balance_at",
     "scale_by_cosmos",
     "scale_by_dwa",
     "scale_by_equal",

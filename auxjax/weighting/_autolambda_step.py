@@ -22,6 +22,7 @@ from auxjax.meta import (
 )
 from auxjax.weighting._build import at_fault, move, start_moments
 from auxjax.weighting._checks import (
+    check_among,
     check_at_least,
     check_finite,
     check_num_tasks,
@@ -30,19 +31,22 @@ from auxjax.weighting._checks import (
     check_task_indices,
     weight_dtype,
 )
+from auxjax.weighting._lambdas import PARAMETRISATIONS, lambdas
+from auxjax.weighting._tasks import is_positive, log_of
 
 
 class AutoLambdaState(NamedTuple):
     """State of `scale_by_autolambda` and `autolambda`."""
 
     count: jax.Array  # [] int32, updates made
-    weights: jax.Array  # [T] float, λ: raw, of any sign
+    weights: jax.Array  # [T] float, λ; raw, of any sign
     meta_gradient: jax.Array  # [T] float, ∂M(θ′)/∂λ of the last update
     skipped: jax.Array  # [] int32, updates that would have made λ non-finite
     nonfinite: jax.Array  # [T] int32, how often a task was not finite
     lambda_state: Any  # of `lambda_optimizer`, one copy per task
     opt_state: Any  # of the optimizer that looks ahead
     aggregator_state: Any  # of `aggregator`; empty for `scale_by_autolambda`
+    z: Any = None  # [T] float, what is learned in place of a raw λ; else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,28 +61,39 @@ class Settings:
     epsilon: Number
     tasks_per_step: int
     key: Any
+    parametrisation: str
+    meta_objective: str
+    clip_at_zero: bool
 
 
 def check(
     *,
     num_tasks: int,
     primary: int | Sequence[int] | str = 0,
-    init: Number = 0.1,
+    init: Number | None = None,
     lambda_optimizer: optax.GradientTransformation | None = None,
     meta_gradient: str = "exact",
     epsilon: Number = 0.01,
     tasks_per_step: int | None = None,
     key: Any = None,
+    parametrisation: str = "raw",
+    meta_objective: str = "loss",
+    clip_at_zero: bool = False,
 ) -> Settings:
     """The settings, or a ValueError that says which of them cannot be."""
     check_num_tasks(num_tasks)
+    check_among("parametrisation", parametrisation, PARAMETRISATIONS)
+    check_among("meta_objective", meta_objective, ("loss", "log"))
+    check_among("meta_gradient", meta_gradient, ("exact", "finite_difference"))
+    if init is not None and parametrisation != "raw":
+        raise ValueError(
+            f'`init` should be None with `parametrisation="{parametrisation}"`, whose '
+            f"λ are 1 at the start. Found {init}."
+        )
+    if init is None:
+        init = 0.1 if parametrisation == "raw" else 1.0
     check_finite(init=init)
     check_positive(epsilon=epsilon)
-    if meta_gradient not in ("exact", "finite_difference"):
-        raise ValueError(
-            '`meta_gradient` should be "exact" or "finite_difference". '
-            f"Found {meta_gradient!r}."
-        )
     if lambda_optimizer is not None:
         check_optimizer("lambda_optimizer", lambda_optimizer)
     if tasks_per_step is None:
@@ -98,6 +113,9 @@ def check(
         epsilon=epsilon,
         tasks_per_step=tasks_per_step,
         key=key,
+        parametrisation=parametrisation,
+        meta_objective=meta_objective,
+        clip_at_zero=clip_at_zero,
     )
 
 
@@ -155,25 +173,42 @@ def learn(
 ) -> tuple[Lookahead, AutoLambdaState]:
     """The step looked at, and the state with the new λ; `opt_state` is as it was."""
     present, drawn = who
+    is_raw, among = settings.parametrisation == "raw", drawn > 0
+
+    def of(z):
+        return lambdas(settings.parametrisation, z, among, state.weights)
+
+    z = state.weights if is_raw else state.z
+    weights, chain = (z, None) if is_raw else jax.vjp(of, z)
     ahead = lookahead(  # Eq. 4
-        jac, state.weights * drawn, optimizer, state.opt_state, params, **extra_args
+        jac, weights * drawn, optimizer, state.opt_state, params, **extra_args
     )
     meta = task_jacobian(
-        lambda p: (_meta_loss(p, meta_losses, settings.primary, jac),), ahead.params
+        lambda p: (_meta_loss(p, meta_losses, settings, jac),), ahead.params
     )
     d = meta.row(0)
     if settings.meta_gradient == "exact":
         slope = exact_meta_gradient(jac, ahead, d, where=meta.depends(0))
     else:
         slope = finite_difference_meta_gradient(jac, ahead, d, epsilon=settings.epsilon)
-    slope = jnp.where(drawn > 0, slope.astype(drawn.dtype), 0)
-    weights, lambda_state, kept_back = move(  # Eq. 5
+    slope = jnp.where(among, slope.astype(drawn.dtype), 0)
+    z, lambda_state, kept_back = move(  # Eq. 5
         settings.lambda_optimizer,
-        slope,
+        slope if chain is None else chain(slope)[0],
         state.lambda_state,
-        state.weights,
-        drawn > 0,
+        z,
+        among,
     )
+    weights = of(z)
+    if settings.clip_at_zero:
+        weights = jnp.where(among, jnp.maximum(weights, 0), weights)
+    if not is_raw:  # an exponential may be too large, and then all stays
+        stays = ~jnp.all(jnp.isfinite(weights))
+        old = (state.z, state.lambda_state, state.weights)
+        new = (z, lambda_state, weights)
+        kept = jax.tree.map(lambda a, b: jnp.where(stays, a, b), old, new)
+        (z, lambda_state, weights) = kept
+        kept_back = jnp.logical_or(kept_back, jnp.logical_and(among, stays))
     broken = kept_back
     if jac.losses is not None:
         bad_loss = jnp.logical_and(present, ~jnp.isfinite(jac.losses))
@@ -181,6 +216,7 @@ def learn(
     return ahead, state._replace(
         count=state.count + 1,
         weights=weights,
+        z=None if is_raw else z,
         meta_gradient=slope,
         skipped=state.skipped + jnp.any(kept_back).astype(jnp.int32),
         nonfinite=state.nonfinite + broken.astype(jnp.int32),
@@ -189,18 +225,23 @@ def learn(
 
 
 def _meta_loss(
-    params: Params, meta_losses: LossFn, primary: Sequence[int], jac: Jacobian
+    params: Params, meta_losses: LossFn, settings: Settings, jac: Jacobian
 ) -> jax.Array:
-    """Σ_{i∈primary} Lᵢ: the other tasks' losses are dead code to the compiler."""
+    """Σ_{i∈primary} Lᵢ, or log Lᵢ: the other tasks' losses are dead code."""
     names, values = evaluate(meta_losses, params, names=jac.names)
     if len(names) != jac.num_tasks:
         raise ValueError(
             f"`meta_losses` should return {jac.num_tasks} losses, one per task "
             f"({', '.join(jac.names)}). Found {len(names)} ({', '.join(names)})."
         )
-    chosen = [values[i] for i in primary]
+    chosen = [values[i] for i in settings.primary]
     wide = weight_dtype(chosen)
-    return sum((x.astype(wide) for x in chosen), jnp.zeros((), wide))
+    chosen = [x.astype(wide) for x in chosen]
+    if settings.meta_objective == "log":  # where there is one
+        chosen = [
+            jnp.where(is_positive(x), log_of(x, is_positive(x)), x) for x in chosen
+        ]
+    return sum(chosen, jnp.zeros((), wide))
 
 
 def draw(
@@ -233,4 +274,5 @@ def start(
         lambda_state=start_moments(settings.lambda_optimizer, weights),
         opt_state=optimizer.init(params),
         aggregator_state=optax.EmptyState(),
+        z=None if settings.parametrisation == "raw" else jnp.zeros_like(weights),
     )

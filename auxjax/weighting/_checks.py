@@ -34,6 +34,14 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"`{name}` should be at least {least}. Found {value}.")
 
 
+def check_among(name: str, value: Any, known: Sequence[str]) -> None:
+    """A word out of a few."""
+    if value not in known:
+        words = [f'"{word}"' for word in known]
+        listed = f"{', '.join(words[:-1])} or {words[-1]}"
+        raise ValueError(f"`{name}` should be {listed}. Found {value!r}.")
+
+
 def check_finite(**values: Any) -> None:
     """Numbers that are neither NaN nor infinite; schedules are let through."""
     for name, value in values.items():

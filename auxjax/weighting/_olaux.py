@@ -13,13 +13,15 @@ from auxjax._types import Array, Key, Mask, Number
 from auxjax.weighting._alias import summed
 from auxjax.weighting._build import row_transform
 from auxjax.weighting._checks import (
+    check_among,
     check_at_least,
     check_finite,
     check_num_tasks,
     check_positive,
     weight_dtype,
 )
-from auxjax.weighting._olaux_statistic import Statistic, dealt_out, one_of
+from auxjax.weighting._olaux_statistic import Statistic
+from auxjax.weighting._tasks import dealt_out
 
 
 class OLAuxState(NamedTuple):
@@ -165,7 +167,7 @@ def scale_by_olaux(
     check_finite(
         learning_rate=learning_rate, step_size=step_size, init_weight=init_weight
     )
-    one_of("update", update, ("additive", "exponentiated"))
+    check_among("update", update, ("additive", "exponentiated"))
     exponentiated = update == "exponentiated"
     if exponentiated:
         check_positive(init_weight=init_weight)
@@ -204,7 +206,9 @@ def scale_by_olaux(
                 is_last, state.logits + rate * total, state.logits
             )
             whole = jnp.asarray((num_tasks - 1) * init_weight, dtype)
-            moved = dealt_out(kept["logits"], state.weights, among, whole)
+            auxiliary = state.weights.at[0].set(0)
+            there = among.at[0].set(False)
+            moved = dealt_out(kept["logits"], auxiliary, there, whole)
             moves = jnp.any(is_last[1:])
         else:
             moved, moves = state.weights + rate * total, is_last  # Eq. 6

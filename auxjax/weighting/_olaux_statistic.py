@@ -13,10 +13,10 @@ import jax.numpy as jnp
 
 from auxjax._types import Mask, Number, Params
 from auxjax.jacobian import Jacobian, Layout, as_jacobian, is_traced
-from auxjax.weighting._checks import check_at_least, weight_dtype
+from auxjax.weighting._checks import check_among, check_at_least, weight_dtype
 from auxjax.weighting._cosines import cosine, cosine_of_squares
 from auxjax.weighting._history import mean_of_history, push_history, start_history
-from auxjax.weighting._tasks import relative_to_main, softmax
+from auxjax.weighting._tasks import relative_to_main
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Statistic:
     def __post_init__(self):
         """A ValueError for what cannot be."""
         check_at_least("smoothing", self.smoothing, 1)
-        one_of("statistic", self.statistic, ("n_step", "last_step"))
-        one_of("inner_products", self.inner_products, ("raw", "cosine"))
+        check_among("statistic", self.statistic, ("n_step", "last_step"))
+        check_among("inner_products", self.inner_products, ("raw", "cosine"))
         if not is_traced(self.sketch_ema) and not 0.0 <= self.sketch_ema < 1.0:
             raise ValueError(
                 f"`sketch_ema` should be in [0, 1). Found {self.sketch_ema}."
@@ -158,26 +158,3 @@ class Statistic:
                 '`statistic_jacobian` should be given with `statistic="last_step"` and '
                 f"`smoothing=1` only. Found {self.statistic!r} and {self.smoothing}."
             )
-
-
-def one_of(name: str, value: Any, known: tuple[str, str]) -> None:
-    """A ValueError where a word is neither of two."""
-    if value not in known:
-        raise ValueError(
-            f'`{name}` should be "{known[0]}" or "{known[1]}". Found {value!r}.'
-        )
-
-
-def dealt_out(
-    logits: jax.Array, weights: jax.Array, among: jax.Array, whole: jax.Array
-) -> jax.Array:
-    """`whole` over the auxiliary tasks by the softmax of `[T]` logits.
-
-    Those that are not `among` keep their weights, and the others share what is left.
-    """
-    is_auxiliary = jnp.arange(logits.shape[0]) > 0
-    among = jnp.logical_and(among, is_auxiliary)
-    keeps = jnp.logical_and(is_auxiliary, ~among)
-    kept = jnp.sum(jnp.where(keeps, weights, jnp.zeros_like(weights)))
-    left = jnp.maximum(whole - kept, jnp.zeros_like(whole))
-    return jnp.where(among, left * softmax(logits, among), weights)

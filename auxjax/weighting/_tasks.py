@@ -27,6 +27,18 @@ def softmax(logits: jax.Array, among: jax.Array) -> jax.Array:
     return jnp.where(among, shares, jnp.zeros_like(shares))
 
 
+def dealt_out(
+    logits: jax.Array, weights: jax.Array, among: jax.Array, whole: jax.Array
+) -> jax.Array:
+    """`whole`, shared by the tasks `among` as the softmax of their logits says.
+
+    The others keep their weights `[T]`, and what is shared is what they leave of it.
+    """
+    kept = jnp.sum(jnp.where(among, jnp.zeros_like(weights), weights))
+    left = jnp.maximum(whole - kept, jnp.zeros_like(whole))
+    return jnp.where(among, left * softmax(logits, among), weights)
+
+
 def mean(values: jax.Array, among: jax.Array) -> jax.Array:
     """Mean over the tasks `among`; 0 where there is none."""
     total = jnp.sum(jnp.where(among, values, jnp.zeros_like(values)))
