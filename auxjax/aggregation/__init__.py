@@ -21,6 +21,7 @@ from auxjax.aggregation._pcd import PCDState, pcd, pcd_weights
 from auxjax.aggregation._pcgrad import PCGradState, pcgrad, pcgrad_weights
 from auxjax.aggregation._periodic import PeriodicState, periodic
 from auxjax.aggregation._sdmgrad import SDMGradState, sdmgrad, sdmgrad_weights
+from auxjax.aggregation._sdmgrad import onto_simplex as onto_simplex
 from auxjax.aggregation._sum import sum_tasks
 from auxjax.aggregation._trimmed_mean import trimmed_mean, trimmed_mean_rows
 from auxjax.aggregation._upgrad import upgrad, upgrad_weights

@@ -51,13 +51,13 @@ def periodic(
     α = 0 every k-th step is the rule's own step.
 
     **Which rules.** Those that end in weights: the aggregators whose gradient is a
-    combination of the rows (all but `graddrop`, `trimmed_mean` and those that sum
-    averages of the rows, `moco` and `db_mtl`); the weightings by their short names (`gcs`, `dwa`,
-    …) but `slgrad`, which weighs samples; row transforms with such an aggregator behind
-    them in an `optax.chain`. Weights that a rule gives some leaves alone (`where=`,
-    `groups=`; heads keep their own gradient) are kept leaf by leaf. What stands
-    *before* `periodic` in a chain, `scale_by_…`, acts in every step; the optimizer
-    belongs behind it.
+    combination of the rows (all but `graddrop`, `trimmed_mean`, and `moco` and
+    `db_mtl`, which sum averages of the rows); the weightings by their short names
+    (`gcs`, `dwa`, …) but `slgrad`, which weighs samples; row transforms with such an
+    aggregator behind them in an `optax.chain`. Weights that a rule gives some leaves
+    alone (`where=`, `groups=`; heads keep their own gradient) are kept leaf by leaf.
+    What stands *before* `periodic` in a chain, `scale_by_…`, acts in every step; the
+    optimizer belongs behind it.
 
     **What the rule remembers** changes when the rule runs, every k-th step: a horizon
     of n steps is one of n·k, a moving average sees every k-th gradient.

@@ -76,6 +76,31 @@ WEIGHTINGS: tuple[Method, ...] = (
         variants={"igb": Rule(WEIGHTING, dwa(weighting.igb))},
     ),
     Method(
+        name="modo",
+        title="MoDo",
+        kind=WEIGHTING,
+        paper="Chen et al., NeurIPS 2023, arXiv 2305.20057",
+        backward="2",
+        tangent="1",
+        price_note=(
+            "And a forward pass for each of `second_jacobian=` and `third_jacobian=`."
+        ),
+        when=(
+            "MGDA's aim at a price that does not grow with the tasks, unbiased with a "
+            "second batch: the weights make a step towards the shortest combination."
+        ),
+        when_not=(
+            "Every step should descend every loss: λ follows slowly. Losses of unlike "
+            "size: it moves with the square of the gradients' lengths."
+        ),
+        situations=("all", "many", "rl"),
+        call="auxjax.modo()",
+        figure_note="Of one batch, which is exact here: nothing is drawn.",
+        variants={
+            "modo": Rule(WEIGHTING, made(weighting.modo, "num_tasks"), mean=True)
+        },
+    ),
+    Method(
         name="pbi",
         title="Penalty-based boundary intersection (PBI)",
         kind=WEIGHTING,

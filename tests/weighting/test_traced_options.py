@@ -44,6 +44,8 @@ OPTIONS = [  # rule, option, two values, the other options
     ("cosmos", "preference", ([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), {}),
     ("go4align", "beta", (0.1, 5.0), {}),
     ("igb", "base_losses", ([1.0, 2.0, 3.0], [3.0, 1.0, 1.0]), {}),
+    ("modo", "learning_rate", (0.0, 0.5), {"where": TRUNK}),
+    ("modo", "regularisation", (0.0, 5.0), {"where": TRUNK}),
     ("pbi", "theta", (0.1, 5.0), {}),
     ("pbi", "preference", ([1.0, 2.0, 3.0], [0.0, 1.0, 1.0]), {}),
     ("pbi", "ideal", ([0.1, 0.2, 0.3], [0.0, -1.0, 0.1]), {}),
