@@ -121,6 +121,9 @@ STEPS = {
     "auxinash": (3**-0.5,) * 3,  # α = (1/3) / α
     "db_mtl": (0.1, 0.1, 0.1),  # averages that begin at 0, β = 0.9
     "gcs-weighted": (1.0, 0.0, 0.0),  # cosines with the main task of 0
+    "krum": (3.0, 0.0, 0.0),  # of equal scores the first
+    "moco": (0.1, 0.1, 0.1),  # averages that begin at 0, β = 0.1
+    "pbi": (3**-0.5,) * 3,  # along ŵ
     "pcd": (0.9996, 0.01999, 0.01999),  # τ = 0.02 each, and length 1
     "slgrad": (3.0, 0.0, 0.0),
 }
