@@ -62,6 +62,7 @@ RULES = {
             "olaux": {"n": 1, "learning_rate": 0.1},
             "gcs": {"weighted": True},
             "gradnorm": {},
+            "modo": {},
             "slgrad": {},
             "auxilearn": {"every": 1},
             "auxinash": {"every": 1},
@@ -73,9 +74,12 @@ RULES = {
     **{
         name: functools.partial(
             getattr(auxjax, name),
-            **({"num_tasks": TASKS} if name in ("gradvac", "sdmgrad") else {}),
+            **({"num_tasks": TASKS} if name in ("moco", "sdmgrad") else {}),
         )
-        for name in ("sum_tasks", "mgda", "pcgrad", "graddrop", "cagrad", "sdmgrad")
+        for name in (
+            *("sum_tasks", "mgda", "pcgrad", "graddrop", "cagrad", "sdmgrad"),
+            *("krum", "moco", "trimmed_mean"),
+        )
     },
 }
 
