@@ -160,7 +160,7 @@ WEIGHTINGS = {
     ),
     "balance_at": all_of("balance_at", where=TRUNK, main=True),
     "balance_at reference": all_of(
-        "balance_at", where=TRUNK, reference=2.0, decay=0.5, weights=[1.0, 0.5, 2.0]
+        "balance_at", where=TRUNK, reference=2.0, decay=0.5, weights=[1.0, 0.5, 0.5]
     ),
     "metabalance": all_of("metabalance", where=TRUNK, main=True),
     "metabalance whole": all_of(
