@@ -62,6 +62,7 @@ class _Source:
         """The rule's public functions, the main one first."""
         name = rule.name
         names = [f"scale_by_{name}", name, f"{name}_weights", f"{name}_rows"]
+        names += [f"{name}_probabilities"]
         return [x for x in names if x in self.definitions and x in self.public]
 
     def states_of(self, rule: Method) -> list[str]:
@@ -193,6 +194,7 @@ def _chooser() -> str:
     parts = [
         "# Which rule?",
         MADE_BY,
+        "Whether your tasks need one: [do my tasks conflict?](do_my_tasks_conflict.md) "
         "Which of these is yours?",
         "\n".join(f"- [{x.title}](#{key})" for key, x in SITUATIONS.items()),
         "Prices are passes over the model in one step with T tasks; equal weighting is "

@@ -158,6 +158,15 @@ WEIGHTINGS = {
     "gcs sketch": all_of(
         "gcs", weighted=True, ema=0.9, where=TRUNK, sketch=2, main=True, draws=True
     ),
+    "dga": all_of("dga", where=TRUNK, main=True),
+    "dga cosine": all_of(
+        "dga",
+        where=TRUNK,
+        main=True,
+        inner_products="cosine",
+        ema=0.5,
+        every=2,
+    ),
     "balance_at": all_of("balance_at", where=TRUNK, main=True),
     "balance_at reference": all_of(
         "balance_at", where=TRUNK, reference=2.0, decay=0.5, weights=[1.0, 0.5, 0.5]

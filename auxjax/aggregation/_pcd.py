@@ -144,7 +144,8 @@ def pcd_weights(
       >>> import jax.numpy as jnp
       >>> import auxjax
       >>> gramian = jnp.array([[4.0, -2.0], [-2.0, 1.0]])  # opposed, lengths 2 and 1
-      >>> auxjax.pcd_weights(gramian, tau=0.5).tolist()  # d̃ = u₀ + 1.5 u₁ = ½ u₁
+      >>> w = auxjax.pcd_weights(gramian, tau=0.5)
+      >>> [round(float(x), 3) for x in w]  # d̃ = u₀ + 1.5 u₁ = -½ u₀
       [2.0, 6.0]
 
     References:

@@ -70,52 +70,6 @@ ROWS: tuple[Method, ...] = (
         variants={"pcgrad": Rule(AGGREGATOR, made(aggregation.pcgrad, "key"))},
     ),
     Method(
-        name="db_mtl",
-        title="Dual balancing (DB-MTL)",
-        kind=AGGREGATOR,
-        paper="Lin et al., 2023, arXiv 2308.12029",
-        backward="T",
-        tangent="0",
-        price_note="With `beta` it keeps T times the parameters.",
-        when=(
-            "Losses and gradients of very different sizes, none more important: each "
-            "task has the same share in a step as long as the longest gradient's."
-        ),
-        when_not=(
-            "A task is done, or is noise: it pulls as hard as the others to the end. "
-            "Losses at or below zero have no logarithm (`log=False`)."
-        ),
-        situations=("all",),
-        call="auxjax.db_mtl()",
-        variants={"db_mtl": Rule(AGGREGATOR, made(aggregation.db_mtl, "num_tasks"))},
-    ),
-    Method(
-        name="pcd",
-        title="Priority-constrained descent (PCD)",
-        kind=AGGREGATOR,
-        paper="Varam & AlHajri, TMLR 2026, arXiv 2606.29521",
-        backward="T",
-        tangent="0",
-        when=(
-            "The main task decides, and the others (a penalty, a constraint, a helper) "
-            "need a guaranteed share of progress in every step: one number τ, whatever "
-            "the losses' units."
-        ),
-        when_not=(
-            "The others conflict with the main task in the end: each step must help "
-            "them, so it slides along the Pareto front to *their* best (τ = 0 stops on "
-            "the front). Many tasks: constraints that contradict each other are all "
-            "dropped."
-        ),
-        situations=("main",),
-        call="auxjax.pcd(tau=0.1)",
-        figure_note=(
-            "The first task is the main one; the second is helped in every step, and so "
-            "to its own best in the end."
-        ),
-        variants={"pcd": Rule(AGGREGATOR, made(aggregation.pcd, "num_tasks"))},
-    ),
-    Method(
         name="gradvac",
         title="GradVac",
         kind=AGGREGATOR,

@@ -128,61 +128,6 @@ ROWS: tuple[Method, ...] = (
         },
     ),
     Method(
-        name="metabalance",
-        title="MetaBalance",
-        kind=WEIGHTING,
-        paper="He et al., WWW 2022, arXiv 2203.06801",
-        backward="T",
-        tangent="0",
-        price_note="`per_layer=False`: T + 1, and no row in memory.",
-        when=(
-            "Helpers whose gradients dwarf the main task's or are dwarfed by them, in "
-            "other layers differently: they pull about as hard as it does, and r says "
-            "how nearly."
-        ),
-        when_not=(
-            "Some helpers hinder: it looks at lengths, not at directions. Near the main "
-            "task's optimum it silences all others with it."
-        ),
-        situations=("main",),
-        call="auxjax.metabalance()",
-        figure_note="The first task is the main one.",
-        variants={
-            "metabalance": Rule(AUXILIARY, made(weighting.metabalance, "num_tasks"))
-        },
-    ),
-    Method(
-        name="balance_at",
-        title="Balancing at a layer or an output (VQGAN, EnCodec)",
-        kind=WEIGHTING,
-        paper="Esser et al., CVPR 2021, arXiv 2012.09841",
-        backward="T + 1",
-        tangent="0",
-        price_note=(
-            "The T passes go no deeper than `where`: with the last layer the whole is "
-            "little more than 1."
-        ),
-        when=(
-            "Losses of one output whose sizes are unknown or change, an adversarial "
-            "one beside a reconstruction above all: a generator's usual recipe."
-        ),
-        when_not=(
-            "Tasks with heads of their own: no place is common to all but deep in the "
-            "trunk (`metabalance`, `gradnorm`). It looks at lengths alone."
-        ),
-        situations=("main", "all"),
-        call="auxjax.balance_at(True)",
-        figure_note=(
-            "All parameters are one leaf here; `where` would be the last layer's. The "
-            "first task is the main one."
-        ),
-        variants={
-            "balance_at": Rule(
-                AUXILIARY, made(weighting.balance_at, "num_tasks", where=True)
-            )
-        },
-    ),
-    Method(
         name="auxilearn",
         title="AuxiLearn",
         kind=WEIGHTING,

@@ -8,6 +8,7 @@ from auxjax.rules import (
     _all_tasks,
     _around,
     _auxiliary,
+    _balances,
     _weightings,
 )
 from auxjax.rules._build import autolambda, chained, dwa, made, uncertainty
@@ -19,8 +20,10 @@ METHODS: dict[str, Method] = {
         *_weightings.ROWS,
         *_all_tasks.WEIGHTINGS,
         *_auxiliary.ROWS,
+        *_balances.WEIGHTINGS,
         *_aggregators.ROWS,
         *_all_tasks.AGGREGATORS,
+        *_balances.AGGREGATORS,
         *_around.ROWS,
     )
 }

@@ -144,30 +144,6 @@ ROWS: tuple[Method, ...] = (
         variants={"gradnorm": Rule(WEIGHTING, made(weighting.gradnorm, "num_tasks"))},
     ),
     Method(
-        name="excess_mtl",
-        title="ExcessMTL",
-        kind=WEIGHTING,
-        paper="He et al., ICML 2024, arXiv 2402.02009",
-        backward="T",
-        tangent="0",
-        price_note="It keeps T times the parameters (those in `where`).",
-        when=(
-            "All tasks matter and some have noisy labels: weight goes to those that are "
-            "far from their own optimum, not to those whose loss is large."
-        ),
-        when_not=(
-            "Small batches: the noise of a gradient counts as distance. A large network "
-            "with many tasks: it keeps a square for each parameter and task."
-        ),
-        situations=("all",),
-        call="auxjax.excess_mtl()",
-        variants={
-            "excess_mtl": Rule(
-                WEIGHTING, made(weighting.excess_mtl, "num_tasks"), mean=True
-            )
-        },
-    ),
-    Method(
         name="gls",
         title="Geometric loss strategy (GLS)",
         kind=WEIGHTING,

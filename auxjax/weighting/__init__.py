@@ -21,6 +21,7 @@ from auxjax.weighting._cosmos import (
     cosmos_weights,
     scale_by_cosmos,
 )
+from auxjax.weighting._dga import DGAState, dga, dga_probabilities, scale_by_dga
 from auxjax.weighting._dwa import DWAState, dwa, scale_by_dwa
 from auxjax.weighting._equal import EqualState, equal, scale_by_equal
 from auxjax.weighting._excess_mtl import (
@@ -69,6 +70,7 @@ __all__ = [
     "AuxiNashState",
     "BalanceAtState",
     "COSMOSState",
+    "DGAState",
     "DWAState",
     "EqualState",
     "ExcessMTLState",
@@ -97,6 +99,8 @@ __all__ = [
     "balance_at",
     "cosmos",
     "cosmos_weights",
+    "dga",
+    "dga_probabilities",
     "dwa",
     "equal",
     "excess_mtl",
@@ -122,6 +126,7 @@ __all__ = [
     "scale_by_auxinash",
     "scale_by_balance_at",
     "scale_by_cosmos",
+    "scale_by_dga",
     "scale_by_dwa",
     "scale_by_equal",
     "scale_by_excess_mtl",

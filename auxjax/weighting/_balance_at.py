@@ -100,8 +100,8 @@ def scale_by_balance_at(
       >>> rows, state = tx.update(grads, tx.init(params), params)
       >>> [round(float(w), 3) for w in state.weights]  # 3 / 0.5
       [1.0, 6.0]
-      >>> rows["deep"].round(3).tolist()
-      [[1.0], [6.0]]
+      >>> [round(float(x), 3) for x in rows["deep"][:, 0]]
+      [1.0, 6.0]
 
     References:
       Esser, Rombach, Ommer, *Taming Transformers for High-Resolution Image Synthesis*,

@@ -19,6 +19,7 @@ from auxjax.weighting._checks import (
     check_positive,
     weight_dtype,
 )
+from auxjax.weighting._shares import exponentiated
 
 
 class ExcessMTLState(NamedTuple):
@@ -147,7 +148,7 @@ def scale_by_excess_mtl(
         ratios = jnp.where(warm, 1, risks / jnp.where(known, mean, 1))
         moves = jnp.logical_and(counted, jnp.logical_and(finite, known))
         rate = jnp.asarray(learning_rate, dtype)
-        logits = _exponentiated(state.logits, rate * ratios, moves)  # Eq. 9
+        logits = exponentiated(state.logits, rate * ratios, moves)  # Eq. 9
 
         kept = [
             x if i not in squares else jnp.where(over_tasks(among, x), squares[i], x)
@@ -183,12 +184,3 @@ def _over_root(square: jax.Array, total: jax.Array, eps: Number) -> jax.Array:
     raised = total + jnp.asarray(eps, total.dtype)
     there = raised != 0
     return jnp.where(there, square / jnp.sqrt(jnp.where(there, raised, 1)), 0)
-
-
-def _exponentiated(logits: jax.Array, steps: jax.Array, moves: jax.Array) -> jax.Array:
-    """Log w + step of those that move, who keep what they weigh together."""
-    nobody = jnp.full_like(logits, -jnp.inf)
-    moved = logits + steps.astype(logits.dtype)
-    before = jax.nn.logsumexp(jnp.where(moves, logits, nobody))
-    after = jax.nn.logsumexp(jnp.where(moves, moved, nobody))
-    return jnp.where(moves, moved + (before - after), logits)

@@ -25,7 +25,7 @@ def public_rules():
     for name in auxjax.__all__:
         value = getattr(auxjax, name)
         room = getattr(value, "__module__", "").split(".")[1:2]
-        is_pure = name.endswith(("_weights", "_rows"))
+        is_pure = name.endswith(("_weights", "_rows", "_probabilities"))
         is_of_rooms = room in (["weighting"], ["aggregation"])
         if inspect.isfunction(value) and is_of_rooms and not is_pure:
             found.add(name.removeprefix("scale_by_"))

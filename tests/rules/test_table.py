@@ -23,7 +23,7 @@ def rules_of(room):
         name
         for name in room.__all__
         if inspect.isfunction(getattr(room, name))
-        and not name.endswith(("_weights", "_rows"))
+        and not name.endswith(("_weights", "_rows", "_probabilities"))
     ]
     return {name.removeprefix("scale_by_") for name in functions} - NO_RULES
 
@@ -98,6 +98,21 @@ def test_every_rule_is_built_from_a_setting(name):
     metrics = auxjax.task_metrics(state)
     if RULES[name].kind != AGGREGATOR and name not in ("log_loss", "scale_to_sum"):
         assert metrics["weights"].shape == (3,)
+
+
+def test_weights_at_or_above_zero_where_a_setting_says_so():
+    """A second task that is the main one's enemy."""
+    rows = jnp.array([[1.0, 0.0], [-30.0, 0.0], [0.0, 1.0]])
+    for name in ("olaux", "olaux-log"):
+        for clip in (False, True):
+            setting = dataclasses.replace(SETTING, clip_at_zero=clip)
+            tx = RULES[name](setting)
+            state = tx.init(jnp.zeros(2))
+            for _ in range(40):
+                _, state = tx.update(rows, state, jnp.zeros(2), losses=jnp.ones(3))
+            weights = auxjax.task_metrics(state)["weights"]
+            assert (weights[1] == 0) == clip
+            assert (weights[1] < 0) == (not clip)
 
 
 def test_what_is_learned_goes_about_as_far_in_every_training():

@@ -181,6 +181,8 @@ GRADIENT_RULES = {
     "gcs sketch": lambda: auxjax.scale_by_gcs(True, ema=0.9, sketch=2, num_tasks=3),
     "gradnorm": lambda: auxjax.scale_by_gradnorm(3),
     "metabalance": lambda: auxjax.scale_by_metabalance(3),
+    "dga": lambda: auxjax.scale_by_dga(3),
+    "dga cosine": lambda: auxjax.scale_by_dga(3, inner_products="cosine"),
     "balance_at": lambda: auxjax.scale_by_balance_at(True, 3),
     "excess_mtl": lambda: auxjax.scale_by_excess_mtl(3, learning_rate=0.5),
 }

@@ -48,6 +48,7 @@ def price():
             "olaux": auxjax.olaux(n=5, num_tasks=num_tasks),
             "gcs": auxjax.gcs(num_tasks=num_tasks),
             "modo": auxjax.modo(num_tasks),
+            "dga": auxjax.dga(num_tasks),
             "sketched olaux": auxjax.olaux(
                 num_tasks=num_tasks, inner_products="cosine", sketch=1
             ),
@@ -59,12 +60,12 @@ def price():
     return found
 
 
-@pytest.mark.parametrize("rule", ["olaux", "gcs", "modo"])
+@pytest.mark.parametrize("rule", ["olaux", "gcs", "modo", "dga"])
 def test_forty_tasks_cost_twice_equal_weighting(price, rule):
     assert 1.0 < price[rule, MANY] <= 2.4
 
 
-@pytest.mark.parametrize("rule", ["olaux", "gcs", "modo"])
+@pytest.mark.parametrize("rule", ["olaux", "gcs", "modo", "dga"])
 def test_the_relative_price_does_not_grow_with_the_tasks(price, rule):
     assert price[rule, MANY] <= 1.05 * price[rule, FEW]
 
