@@ -64,6 +64,8 @@ class Config(Training):
     learning_rate: float = 1e-2
     """Of Adam, for every rule. With equal weighting, on other seeds, it was the best of
     1e-3, 3e-3, 1e-2 and 3e-2, and of SGD with momentum at 0.01, 0.02 and 0.05."""
+    clip_at_zero: bool = True
+    """Keep OL-AUX's weights at or above 0, as its code does and its paper does not."""
     turns: int = 30
     """How often every rule's step is timed, 25 steps at once."""
     noise: bool = False

@@ -79,6 +79,8 @@ class Config(Training):
     travel: float = 4.0
     """How far Adam may move a learned weight in all: its rate is this over the number
     of steps. The paper's 1e-4 over its 40,000 steps on NYUv2 is 4."""
+    clip_at_zero: bool = True
+    """Keep OL-AUX's weights at or above 0, as its code does and its paper does not."""
 
     def __post_init__(self):
         """Checks what the command line said."""

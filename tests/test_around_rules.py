@@ -407,7 +407,9 @@ def test_a_task_that_is_not_finite_counts_as_absent_in_what_is_remembered(name, 
     kept = state
     if name == "autolambda":  # the optimizer's own state is its own affair
         kept = (state[0].weights, state[0].lambda_state)
-    if name.startswith("scale_by_autolambda"):  # what the last step found is there to be seen
+    if name.startswith(
+        "scale_by_autolambda"
+    ):  # what the last step found is there to be seen
         kept = state[0]._replace(meta_gradient=None)
     assert all(np.all(np.isfinite(x)) for x in numbers(kept))
     assert kind == "inf" or np.any(np.isnan(updates["w"]))
@@ -531,6 +533,80 @@ def test_metrics_are_those_of_any_state():
     metrics = auxjax.task_metrics((start(), [state]))
     assert set(metrics) == {"weights", "norms", "nonfinite"}
     np.testing.assert_allclose(metrics["norms"], jacobian().norms(TRUNK), rtol=1e-6)
+
+
+def warned(weights, now, first, **more):
+    state = auxjax.scale_by_fixed(weights).init(start())
+    metrics = jax.jit(
+        lambda now, first: auxjax.task_metrics(
+            state, losses=now, first_losses=first, **more
+        )
+    )
+    return metrics(jnp.asarray(now), jnp.asarray(first))[
+        "negative_weight_on_grown_loss"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("weights", "now", "first", "expected"),
+    [
+        ([1.0, -0.3, -0.3], [0.1, 11.0, 9.0], [1.0, 1.0, 1.0], [0, 1, 0]),
+        ([1.0, 0.0, 2.0], [99.0, 99.0, 99.0], [1.0, 1.0, 1.0], [0, 0, 0]),
+        ([-1.0, -1.0, -1.0], [1.0, 1.0, 99.0], [0.0, -2.0, -1.0], [0, 0, 0]),
+        ([-1.0, -1.0, -1.0], [np.nan, np.inf, 1.0], [1.0, 1.0, 0.05], [0, 1, 1]),
+    ],
+)
+def test_a_warning_of_a_negative_weight_on_a_loss_that_grew(
+    weights, now, first, expected
+):
+    found = warned(weights, now, first)
+    assert found.dtype == jnp.bool_
+    np.testing.assert_array_equal(found, np.array(expected, bool))
+
+
+def test_how_many_times_a_loss_has_grown_may_be_said():
+    given = ([1.0, -0.3, -0.3], [1.0, 3.0, 1.5], [1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(warned(*given, growth=2.0), [False, True, False])
+    assert not np.any(warned(*given))
+
+
+def test_what_the_warning_asks_for():
+    state = auxjax.scale_by_fixed([1.0, 1.0]).init(start())
+    with pytest.raises(ValueError, match="`losses` and `first_losses` should be given"):
+        auxjax.task_metrics(state, losses=jnp.ones(2))
+    with pytest.raises(ValueError, match=r"`first_losses` should have shape \(2,\)"):
+        auxjax.task_metrics(state, losses=jnp.ones(2), first_losses=jnp.ones(3))
+    none = auxjax.scale_by_log_loss().init(start())
+    ones = jnp.ones(2)
+    assert auxjax.task_metrics(none, losses=ones, first_losses=ones) == {}
+
+
+def test_a_training_that_runs_away_is_warned_of_and_one_that_is_clipped_is_not():
+    """An enemy of the main task: OL-AUX turns against it, and its own head grows."""
+
+    def two(p):
+        return p["shared"], 2.0 - p["shared"] + p["head"] ** 2
+
+    def train(clip):
+        tx = optax.chain(auxjax.olaux(1, 2, 0.05, clip_at_zero=clip), optax.sgd(0.05))
+        params = {"shared": jnp.ones(()), "head": jnp.ones(())}
+        first = auxjax.task_jacobian(two, params).losses
+
+        def body(carry, _):
+            params, state = carry
+            jac = auxjax.task_jacobian(two, params)
+            updates, state = tx.update(jac, state, params)
+            seen = auxjax.task_metrics(state, losses=jac.losses, first_losses=first)
+            params = optax.apply_updates(params, updates)
+            return (params, state), seen["negative_weight_on_grown_loss"]
+
+        return jax.lax.scan(body, (params, tx.init(params)), length=60)[1]
+
+    free, clipped = train(False), train(True)
+    assert not np.any(clipped)
+    assert not np.any(free[:, 0])
+    assert not free[0, 1]
+    assert free[-1, 1]
 
 
 class Layer(NamedTuple):

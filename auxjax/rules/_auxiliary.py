@@ -89,7 +89,9 @@ ROWS: tuple[Method, ...] = (
             "fought."
         ),
         variants={
-            "olaux": Rule(AUXILIARY, made(weighting.olaux, "num_tasks")),
+            "olaux": Rule(
+                AUXILIARY, made(weighting.olaux, "num_tasks", "clip_at_zero")
+            ),
             "olaux-log": Rule(AUXILIARY, olaux_of_logs()),
             "olaux-log-sum": Rule(AUXILIARY, olaux_of_logs(own_heads=True)),
             "olaux-cosine": Rule(

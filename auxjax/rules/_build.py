@@ -15,10 +15,11 @@ Build = Callable[[Setting], Any]
 
 
 def made(rule: Callable, *wants: str, **options: Any) -> Build:
-    """A rule that wants some of `num_tasks`, `key`, and as `optimizer` Adam's rate."""
+    """A rule that wants some of a setting, and as `optimizer` Adam's rate."""
 
     def build(setting):
-        known = {"num_tasks": setting.num_tasks, "key": setting.key}
+        own = ("num_tasks", "key", "clip_at_zero")
+        known = {name: getattr(setting, name) for name in own}
         known["optimizer"] = setting.learn()
         return rule(**{name: known[name] for name in wants}, **options)
 
@@ -76,7 +77,13 @@ def olaux_of_logs(*, own_heads: bool = False, **options: Any) -> Build:
     """OL-AUX on log losses, as in its paper; `own_heads`: at a total weight of T."""
     parts = [
         made(weighting.scale_by_log_loss),
-        made(weighting.scale_by_olaux, "num_tasks", learning_rate=0.03, **options),
+        made(
+            weighting.scale_by_olaux,
+            "num_tasks",
+            "clip_at_zero",
+            learning_rate=0.03,
+            **options,
+        ),
     ]
     if own_heads:
         parts.append(made(weighting.scale_to_sum, "num_tasks", own_heads=True))

@@ -29,6 +29,8 @@ class Setting:
         primary ones; empty: all.
       travel: how far Adam may move a learned weight in all. Auto-λ's 1e-4 over its
         40,000 steps on NYUv2 is 4.
+      clip_at_zero: keep the weights of OL-AUX at or above 0, for auxiliary losses
+        without an upper bound; its paper does not.
       key: of what rules draw; None: each rule's default, the same in every training.
 
     Raises:
@@ -43,6 +45,7 @@ class Setting:
     classification: tuple[int, ...] = ()
     primary: tuple[int, ...] = ()
     travel: float = 4.0
+    clip_at_zero: bool = False
     key: jax.Array | None = None
 
     def __post_init__(self):

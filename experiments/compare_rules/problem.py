@@ -68,6 +68,7 @@ def prepare(config: Any) -> Problem:
         optimizer=lambda steps: optax.adam(config.learning_rate),
         classification=tuple(range(len(CLASSES))),
         first_losses=tuple(first[name] for name in outputs),
+        clip_at_zero=config.clip_at_zero,
         per_seed=True,
     )
 

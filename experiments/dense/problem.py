@@ -122,6 +122,7 @@ def make(
         ),
         primary=tuple(i for i, t in enumerate(variant.tasks) if t != NOISE),
         travel=config.travel,
+        clip_at_zero=config.clip_at_zero,
         predict=predictions,
     )
 

@@ -68,6 +68,7 @@ def arrange(
         classification=problem.classification,
         primary=problem.primary,
         travel=problem.travel,
+        clip_at_zero=problem.clip_at_zero,
     )
     tx = keyed(lambda key: rule(dataclasses.replace(given, key=key)), key)
     if {"sample_losses", "next_losses"} & set(rule.takes):

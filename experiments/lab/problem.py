@@ -30,6 +30,8 @@ class Problem(NamedTuple):
       primary: the indices of the tasks that count where a rule takes all as primary
         ones; empty: all.
       travel: how far Adam may move a learned weight in all; see `Setting`.
+      clip_at_zero: keep OL-AUX's weights at or above 0, as its authors' code does: a
+        squared error whose weight is below 0 may grow without end.
       predict: `(params, model_state, images) -> predictions`, for who draws them.
       per_seed: whether every seed has samples of its own: then the arrays of `train`
         and `test` lead with an axis of seeds.
@@ -47,6 +49,7 @@ class Problem(NamedTuple):
     first_losses: tuple[float, ...] = ()
     primary: tuple[int, ...] = ()
     travel: float = 4.0
+    clip_at_zero: bool = False
     predict: Callable[..., Any] | None = None
     per_seed: bool = False
 
