@@ -37,7 +37,7 @@ with needs("vision", "plots"):
     from lab.report import write
     from lab.spelling import todays_values
     from lab.training import Training
-    from noise.methods import EXACT, METHODS, OLDER, RULES, TITLES, UNCERTAINTY
+    from noise import methods
     from noise.problem import prepare
     from noise.report import Trained, report
 
@@ -46,11 +46,12 @@ with needs("vision", "plots"):
 class Config(Training):
     """Auto-λ's sanity check on digits: related, unrelated and noise tasks."""
 
-    KNOWN: ClassVar[tuple[str, ...]] = METHODS
+    KNOWN: ClassVar[tuple[str, ...]] = methods.KNOWN
 
-    method: tuple[str, ...] = free(METHODS)
-    """Auto-λ, exact (`autolambda-main`) and by `finite-difference`; `uncertainty`;
-    weights of 1 for all tasks (`equal`), or for the primary ones alone (`single`)."""
+    method: tuple[str, ...] = free(methods.METHODS)
+    """Auto-λ, exact (`autolambda-main`), by `finite-difference`, or at a mean weight of
+    1 (`autolambda-sum`, `autolambda-softmax`); `uncertainty`; weights of 1 (`equal`),
+    `constant-0.1`, `constant-0.3`; of 1 for the primary ones alone (`single`)."""
     primary: Literal["digit", "all"] = "digit"
     """Whose loss counts one step ahead: the digit's, or all but the noise's."""
     seeds: int = 5
@@ -81,7 +82,7 @@ class Config(Training):
 
     def __post_init__(self):
         """Checks what the command line said."""
-        object.__setattr__(self, "method", todays_values(self.method, OLDER))
+        object.__setattr__(self, "method", todays_values(self.method, methods.OLDER))
         super().__post_init__()
         self.at_least_one("hidden")
         self.above_zero("learning_rate", "weight_travel")
@@ -93,7 +94,7 @@ class Config(Training):
 
 
 SMOKE = {"seeds": 2, "train_size": 64, "epochs": 20, "eval_every": 10, "hidden": 8}
-SMOKE_CHOICES = {"method": (EXACT, UNCERTAINTY)}
+SMOKE_CHOICES = {"method": (methods.EXACT, methods.UNCERTAINTY)}
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -106,10 +107,11 @@ def run(config: Config) -> None:
     problem, stem = prepare(config), "noise_task" + "_all" * (config.primary == "all")
     folder, results = choose_folder(config, stem), {}
     for method in config.method:
-        how = {"label": TITLES.get(method, method), "rule": RULES[method]}
+        how = {"label": methods.TITLES[method], "rule": methods.RULES[method]}
         how["second_stream"] = config.second_stream
         curves, state = train(problem, method, config, folder / method, **how)
-        weights = np.asarray(optax.tree.get(state.opt_state, "weights"))
+        name = "applied" if method == methods.SUM else "weights"
+        weights = np.asarray(optax.tree.get(state.opt_state, name))
         results[method] = Trained(curves, weights)
     write(config, report(config, results, stem), folder)
 

@@ -10,7 +10,7 @@ from attributes.host import HostAdvance
 from attributes.problem import make_problem
 from lab.curves import Curves
 from lab.loop import Advance, train
-from lab.rules import RULES
+from lab.rules import BY_NAME
 
 
 def learn(
@@ -24,7 +24,9 @@ def learn(
         config,
         path,
         label=method if primary is None else f"{names[primary]}: {method}",
-        second_stream="reshuffled" if "meta_losses" in RULES[method].takes else "same",
+        second_stream="reshuffled"
+        if "meta_losses" in BY_NAME[method].takes
+        else "same",
         make_advance=HostAdvance if config.loader == "host" else Advance,
     )
     return curves

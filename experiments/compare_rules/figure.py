@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from auxjax.run import mean_and_std
 from lab.axes import BLUE, GREEN, ORANGE, PINK, bare, rows_of_points
-from lab.rules import KINDS, RULES
+from lab.rules import BY_NAME, KINDS
 
 COLOURS: dict[str, str] = dict(zip(KINDS, (BLUE, ORANGE, GREEN, PINK), strict=True))
 LEFTMOST = -50.0  # percent; what is worse is written beside an arrow
@@ -27,7 +27,7 @@ def draw(
       path: where to.
     """
     names = [*deltas]
-    colours = [COLOURS[RULES[name].kind] for name in names]
+    colours = [COLOURS[BY_NAME[name].kind] for name in names]
     figure = Figure((10, 1.8 + 0.235 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.7, 1])
     places = rows_of_points(left, names)
@@ -61,7 +61,9 @@ def draw(
     right.set_xlim(0, 1.12 * max(widths))
     right.tick_params(left=False)
 
-    kinds = [kind for kind in KINDS if any(RULES[name].kind == kind for name in names)]
+    kinds = [
+        kind for kind in KINDS if any(BY_NAME[name].kind == kind for name in names)
+    ]
     handles = [left.plot([], [], "o", color=COLOURS[kind])[0] for kind in kinds]
     handles.append(left.axvspan(np.nan, np.nan, color="0.9"))
     labels = [*kinds, "equal weighting ± deviation"]

@@ -14,7 +14,7 @@ from compare_rules.figure import draw
 from compare_rules.problem import ERRORS, METRICS
 from lab.curves import Curves
 from lab.report import Report
-from lab.rules import RULES
+from lab.rules import BY_NAME
 from lab.training import SINGLE
 
 BASELINE = "single tasks"  # what the table calls them
@@ -72,7 +72,7 @@ def row_of(
     ahead = "–" if name == "equal" else f"{np.sum(delta > equal)} of {left.size}"
     return {
         "method": name + lost,
-        "kind": RULES[name].kind,
+        "kind": BY_NAME[name].kind,
         **cells_of(record),
         "Δ_MTL, %": mean_std(delta) if left.any() else "–",
         "above equal": ahead,

@@ -15,7 +15,7 @@ from auxjax.run import Progress, write_json
 from auxjax.supervised import TrainState, make_epoch
 from lab.optimizer import arrange
 from lab.problem import Problem
-from lab.rules import RULES
+from lab.rules import BY_NAME
 
 EQUAL = "equal"  # what all are held against
 Times = dict[str, dict[str, float]]
@@ -86,7 +86,7 @@ def compiled_epoch(
     """An epoch of the first seed as one program, and what it is called with."""
     state, train = jax.tree.map(lambda x: x[0], (state, problem.train))
     alone = problem._replace(train=train, test=None, per_seed=False)
-    alone, tx = arrange(alone, RULES[rule], config)
+    alone, tx = arrange(alone, BY_NAME[rule], config)
     epoch = make_epoch(
         alone.losses, tx, batch_size=config.batch_size, has_state=True, has_key=True
     )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import optax
 
 import auxjax
-from lab.rules import AUXILIARY, RULES, Rule, Setting
+from lab.rules import AUXILIARY, BY_NAME, Rule, Setting
 from lab.training import SINGLE
 
 STUDIES = {
@@ -26,12 +26,12 @@ class Variant(NamedTuple):
 
     Attributes:
       label: for tables and bars.
-      method: a name out of `RULES`, or `single`.
+      method: a name out of `BY_NAME`, or `single`.
       setting: "single", "multi-task" or "auxiliary": with the noise task.
       architecture: "split" or "mtan".
       tasks: the losses in order; the main one's first.
       counted: the tasks whose metrics count.
-      rule: instead of `RULES[method]`.
+      rule: instead of `BY_NAME[method]`.
       second_stream: of the batches that look ahead.
       shown: whether its predictions are drawn.
     """
@@ -79,7 +79,7 @@ def check(config: Any) -> None:
             f"`method` and `setting` should not be given with the study {config.study},"
             f" which has its own. Found {' '.join(config.method)} and {config.setting}."
         )
-    kinds = {RULES[name].kind for name in config.method if name != SINGLE}
+    kinds = {BY_NAME[name].kind for name in config.method if name != SINGLE}
     if config.setting == "multi" and kinds <= {AUXILIARY}:
         raise ValueError(
             "`method` should name one that takes all tasks alike where `setting` is "
@@ -128,7 +128,7 @@ def _methods(config: Any, tasks: Sequence[str], architecture: str) -> Iterator[V
     for method in config.method:
         if method == SINGLE:
             continue
-        if RULES[method].kind == AUXILIARY:
+        if BY_NAME[method].kind == AUXILIARY:
             if config.setting != "multi":
                 yield from _each_as_main(method, noisy, architecture)
             continue
@@ -203,7 +203,7 @@ def _auto(travel: float, **options: Any) -> Rule:
             **options,
         )
 
-    return RULES["autolambda-all"]._replace(build=build)
+    return BY_NAME["autolambda-all"]._replace(build=build)
 
 
 def _groupings(

@@ -32,7 +32,7 @@ def make(
       config: `network`, `width`, `learning_rate`, `source` and `weight_travel`.
       train: what there is to learn.
       test: the same domains.
-      method: a name out of `RULES`, or `single`.
+      method: a name out of `BY_NAME`, or `single`.
       primary: the domain that is the main task, and the only one evaluated; None: all
         are.
     """

@@ -17,7 +17,7 @@ from lab.curves import Curves, read_curves
 from lab.optimizer import arrange
 from lab.options import may_differ
 from lab.problem import Problem, only
-from lab.rules import RULES, Rule
+from lab.rules import BY_NAME, Rule
 from lab.timed import Timed, median, remembered
 from lab.training import SINGLE, Training
 
@@ -40,12 +40,12 @@ def train(
 
     Args:
       problem: what there is to learn.
-      method: a name out of `RULES`, or `single`.
+      method: a name out of `BY_NAME`, or `single`.
       config: of the script.
       folder: where the run's files go.
       task: the one that `single` learns; None: the main task.
       label: what the progress bar says.
-      rule: what to use instead of `RULES[method]`, or of one task alone.
+      rule: what to use instead of `BY_NAME[method]`, or of one task alone.
       second_stream: as in `auxjax.supervised.make_epoch`.
       make_advance: what makes the chunks, called as `Advance`; None: `Advance`.
 
@@ -61,7 +61,7 @@ def train(
             f"samples. Found {config.batch_size}."
         )
     epoch_steps = samples // config.batch_size
-    rule = rule or RULES.get(method)
+    rule = rule or BY_NAME.get(method)
     begin = functools.partial(first_state, problem, rule, config)
     problem, tx = arrange(problem, rule, config)
     goes_on = config.resume and folder.exists()  # the stopped one, or one before it

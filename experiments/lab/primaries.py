@@ -13,7 +13,7 @@ from auxjax.run import RunError, line_styles, mean_and_std, mean_std
 from lab.axes import bare, rows_of_points
 from lab.curves import Curves
 from lab.options import free
-from lab.rules import RULES, check_names
+from lab.rules import BY_NAME, check_names
 from lab.training import Training
 
 
@@ -38,7 +38,7 @@ class ManyTasks(Training):
         """Checks what the command line said."""
         super().__post_init__()
         object.__setattr__(self, "aux", self.spelled_out("aux"))
-        check_names("aux", self.aux, tuple(RULES))  # `single` has no helpers
+        check_names("aux", self.aux, tuple(BY_NAME))  # `single` has no helpers
         self.each_once("aux", "primaries", empty=True)
         self.above_zero("width")
 

@@ -7,7 +7,7 @@ import sys
 from typing import ClassVar
 
 from lab.options import Options, free
-from lab.rules import RULES, check_names, spelled_out
+from lab.rules import BY_NAME, check_names, spelled_out
 
 SINGLE = "single"
 
@@ -18,8 +18,10 @@ class Training(Options):
 
     Attributes:
       method: the rules to compare, by their names in `auxjax.rules`; `single` trains on
-        the main task alone. The papers' names will do: `multi` is `equal`,
-        `autolambda` what the script has of it by default.
+        the main task alone, `constant-0.1` and `constant-0.3` give every task that
+        weight, `autolambda-sum` and `autolambda-all-sum` are Auto-λ at a mean weight of
+        1. The papers' names will do: `multi` is `equal`, `autolambda` what the script
+        has of it by default.
       seeds: how many; all of a method's train together.
       first_seed: the first one.
       epochs: passes over the training set.
@@ -28,7 +30,7 @@ class Training(Options):
         checkpoints.
     """
 
-    KNOWN: ClassVar[tuple[str, ...]] = (SINGLE, *RULES)
+    KNOWN: ClassVar[tuple[str, ...]] = (SINGLE, *BY_NAME)
     """What `method` may name."""
 
     method: tuple[str, ...] = free((SINGLE, "equal", "gcs"))

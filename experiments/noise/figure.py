@@ -12,10 +12,11 @@ from auxjax.run import line_styles
 from lab.axes import bare, over_seeds
 from lab.curves import Curves
 from lab.digit_tasks import RELATED, TASKS, UNRELATED
-from noise.methods import DIFFERENCE, EXACT, LEARNED, TITLES
+from noise.methods import DIFFERENCE, EXACT, LEARNED, SUM, TITLES, UNCERTAINTY
 
 COLOURS = {task: colour for task, (colour, _) in line_styles(TASKS).items()}
 COLOURS["noise"] = "black"
+YLABELS = {UNCERTAINTY: "weight 1 / (2σ²)", SUM: "λ, before its mean is made 1"}
 DASHES = {UNRELATED: "--", "noise": "-."}
 
 
@@ -33,7 +34,7 @@ def draw(
     methods = [method for method in LEARNED if method in curves]
     if not methods:
         return
-    figure = Figure((12.5, 4.1), layout="constrained")
+    figure = Figure((max(12.5, 4.2 * len(methods)), 4.1), layout="constrained")
     axes = figure.subplots(1, len(methods), squeeze=False)[0]
     if {EXACT, DIFFERENCE} <= {*methods}:
         axes[1].sharey(axes[0])
@@ -46,7 +47,7 @@ def draw(
             over_seeds(axis, middle, values, label=label, lw=1.8, **style)
         axis.set(title=TITLES.get(method, method), xlabel="step")
         axis.set(xlim=(0, epochs[-1] * epoch_steps))
-        axis.set(ylabel="λ" if method in (EXACT, DIFFERENCE) else "weight 1 / (2σ²)")
+        axis.set(ylabel=YLABELS.get(method, "λ"))
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     bare(*axes)
     lines, labels = axes[0].get_legend_handles_labels()

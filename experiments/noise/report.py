@@ -15,11 +15,14 @@ from lab.report import Report
 from lab.training import SINGLE
 from noise.figure import draw
 from noise.methods import (
+    CONSTANT,
     DIFFERENCE,
     EQUAL,
     EXACT,
     LEARNED,
+    SOFTMAX,
     START,
+    SUM,
     TITLES,
     UNCERTAINTY,
 )
@@ -126,16 +129,21 @@ def ranking(
 
 
 def accuracies(results: Results, primaries: Sequence[str]) -> list[Statement]:
-    """Auto-λ beside the others, seed by seed; the mean over the primary tasks."""
+    """Auto-λ beside the others, seed by seed; the mean over the primary tasks.
+
+    Then its forms that have no scale of their own, beside weights of 1.
+    """
     scores = {
         method: np.mean([curves.last(task) for task in primaries], axis=0)
         for method, (curves, _) in results.items()
     }
     said = []
-    for method in (UNCERTAINTY, EQUAL, SINGLE):
-        if {EXACT, method} <= scores.keys():
-            gap = scores[EXACT] - scores[method]
-            text = f"primary accuracy: Auto-λ above {TITLES.get(method, method)}"
+    pairs = [("Auto-λ", EXACT, x) for x in (UNCERTAINTY, EQUAL, *CONSTANT, SINGLE)]
+    pairs += [(TITLES[x], x, EQUAL) for x in (SOFTMAX, SUM)]
+    for name, one, other in pairs:
+        if {one, other} <= scores.keys():
+            gap = scores[one] - scores[other]
+            text = f"primary accuracy: {name} above {TITLES.get(other, other)}"
             measured = f"by {mean_std(gap)} points, in {count(gap)} seeds"
             said.append(Statement(text, measured, is_above(gap)))
     return said

@@ -203,7 +203,8 @@ def test_weights_at_the_start(experiments):
     params = jnp.zeros(2)
     for method, rule in RULES.items():
         weights = optax.tree.get(rule(setting).init(params), "weights")
-        expected = {"single": [1, 0, 1], EQUAL: [1, 1, 1], "uncertainty": [1, 1, 1]}
+        expected = {"single": [1, 0, 1], "constant-0.3": [0.3] * 3}
+        expected |= dict.fromkeys((EQUAL, "uncertainty", "autolambda-softmax"), [1] * 3)
         np.testing.assert_allclose(weights, expected.get(method, [0.1] * 3), rtol=1e-6)
 
 
@@ -324,22 +325,27 @@ def test_configurations_that_cannot_be(script, options, message):
 
 def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     """All methods, all files, and nothing where nobody asked for it."""
-    from noise.methods import METHODS
+    from noise.methods import KNOWN
 
     monkeypatch.chdir(tmp_path)
     small = {"seeds": 2, "train_size": 33, "epochs": 6, "eval_every": 3, "hidden": 4}
     monkeypatch.setattr(script, "SMOKE", small)
-    words = ["--smoke", "--quiet", "--primary", "all", "--method", *METHODS]
+    words = ["--smoke", "--quiet", "--primary", "all", "--method", *KNOWN]
     script.main(words)
     folder = tmp_path / "runs" / "noise_task_all-smoke"
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     files = {f"noise_task_all.{suffix}" for suffix in ("md", "json", "png")}
-    assert {path.name for path in folder.iterdir()} == {*METHODS} | files
+    assert {path.name for path in folder.iterdir()} == {*KNOWN} | files
     numbers = json.loads((folder / "noise_task_all.json").read_text())
     final = numbers["weights at the end"]
     assert final["equal"]["noise"] == [1, 1]
     assert final["single"]["noise"] == [0, 0]
     assert final["single"]["parity"] == [1, 1]
+    assert final["constant-0.3"]["digit"] == pytest.approx([0.3, 0.3])
+    for method in ("autolambda-softmax", "autolambda-sum"):  # their mean is held at 1
+        applied = np.abs([final[method][task] for task in tasks.TASKS])
+        np.testing.assert_allclose(applied.sum(axis=0), 6, rtol=1e-5)
+        assert np.ptp(applied) > 0.1
     exact, difference = (
         np.array([final[method][task] for task in tasks.TASKS])
         for method in ("autolambda-main", "finite-difference")
@@ -358,7 +364,7 @@ def test_a_small_run(script, tasks, tmp_path, monkeypatch, capsys):
     assert "hold" not in shown + text
     with Image.open(folder / "noise_task_all.png") as image:
         assert image.format == "PNG"
-        assert 1000 <= image.width <= 1600
+        assert 1000 <= image.width <= 2700
 
     # What is finished is not trained again, and the numbers are the same.
     def refuse(*_):
