@@ -202,13 +202,9 @@ def scale_by_olaux(
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
         rate = jnp.asarray(rate, dtype) * jnp.asarray(step_size, dtype)
         if exponentiated:
-            kept["logits"] = jnp.where(
-                is_last, state.logits + rate * total, state.logits
+            kept["logits"], moved = _dealt_out(
+                state, is_last, rate * total, among, (num_tasks - 1) * init_weight
             )
-            whole = jnp.asarray((num_tasks - 1) * init_weight, dtype)
-            auxiliary = state.weights.at[0].set(0)
-            there = among.at[0].set(False)
-            moved = dealt_out(kept["logits"], auxiliary, there, whole)
             moves = jnp.any(is_last[1:])
         else:
             moved, moves = state.weights + rate * total, is_last  # Eq. 6
@@ -237,3 +233,17 @@ def olaux():
 def _unless(over: jax.Array, values: jax.Array) -> jax.Array:
     """The values, and 0 for tasks whose n steps are over."""
     return jnp.where(over, jnp.zeros_like(values), values)
+
+
+def _dealt_out(
+    state: OLAuxState,
+    is_last: jax.Array,
+    step: jax.Array,
+    among: jax.Array,
+    whole: Number,
+) -> tuple[jax.Array, jax.Array]:
+    """The new logits, and the auxiliary weights that they make of `whole`."""
+    logits = jnp.where(is_last, state.logits + step, state.logits)
+    weights, there = state.weights.at[0].set(0), among.at[0].set(False)
+    whole = jnp.asarray(whole, weights.dtype)
+    return logits, dealt_out(logits, weights, there, whole)
