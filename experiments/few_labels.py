@@ -31,6 +31,7 @@ from lab.start import needs
 with needs("vision", "plots"):
     from few_labels.data import Source, load
     from few_labels.methods import ALL, DEFAULT, KNOWN
+    from few_labels.problem import RATES, check_counts
     from few_labels.report import report
     from few_labels.run import run_all
     from lab import main as script
@@ -48,7 +49,7 @@ class Config(Training):
 
     method: tuple[str, ...] = free(DEFAULT)
     """By the names in `auxjax.rules`; `single`; `hand-1`, `hand-30`, `hand-1000`: the
-    good helpers alone, which nobody knows; `constant-0.1`, `constant-0.3`; `all`."""
+    good helpers alone, which nobody knows; `helpers-0.1`, `helpers-0.3`; or `all`."""
     labels: tuple[int, ...] = free((20, 50, 200, 900))
     """How many images have a label of the main task."""
     network: Literal["mlp", "cnn"] = "mlp"
@@ -76,7 +77,6 @@ class Config(Training):
     learning_rate: float | None = None
     """None: 1e-3 for Adam, 0.05 for SGD."""
     weight_decay: float = 0.0
-    """Decoupled from the gradient."""
     tune: tuple[float, ...] = ()
     """Learning rates of which every method takes its best, and where to stop, on seeds
     that are not reported. None: `learning_rate` for all, to the end."""
@@ -84,31 +84,19 @@ class Config(Training):
     """How many, from 1,000 on."""
     weight_travel: float = 4.0
     """How far Adam may move a learned weight in all: its rate times the steps."""
-    test_size: ClassVar[int] = 2000
 
     def __post_init__(self):
         """Checks what the command line said."""
-        methods = tuple(m for n in self.method for m in (KNOWN if n == ALL else (n,)))
-        object.__setattr__(self, "method", tuple(dict.fromkeys(methods)))
+        if ALL in self.method:
+            object.__setattr__(self, "method", KNOWN)
         if self.learning_rate is None:
-            rate = 1e-3 if self.optimizer == "adam" else 0.05
-            object.__setattr__(self, "learning_rate", rate)
+            object.__setattr__(self, "learning_rate", RATES[self.optimizer])
         super().__post_init__()
         self.each_once("labels")
         self.each_once("tune", empty=True)
         self.at_least_one("hidden", "train_size", "tuning_seeds")
         self.above_zero("learning_rate", "weight_travel")
-        if self.random_helpers < 0 or not self.weight_decay >= 0:
-            raise ValueError(
-                "`random_helpers` and `weight_decay` should be at least 0. "
-                f"Found {self.random_helpers} and {self.weight_decay}."
-            )
-        most = max(self.labels) if self.smoke else self.train_size
-        if not all(1 <= count <= most for count in self.labels):
-            raise ValueError(
-                f"`labels` should be from 1 to `train_size`, {self.train_size}. "
-                f"Found {' '.join(map(str, self.labels))}."
-            )
+        check_counts(self)
 
 
 SMOKE = {"seeds": 2, "train_size": 64, "epochs": 4, "eval_every": 2, "hidden": 8}

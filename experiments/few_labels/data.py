@@ -27,6 +27,7 @@ MAIN = "digit"
 GOOD = {"parity": 2, "size": 2, "loops": 3}
 """Helpers that say something of the class, with their number of classes."""
 CLASSES = 10
+TEST_SIZE = 2000  # at most; of the images that are not trained on
 PATCH, NOISE, RANDOM = "patch", "noise", "random"
 
 
@@ -64,7 +65,7 @@ def draw_seed(
     Args:
       images: `[n, H, W, C]`, uint8.
       classes: `[n]`.
-      config: `train_size`, `test_size`, `random_helpers`, and of `labels` the first.
+      config: `train_size`, `random_helpers`, and of `labels` the first.
     """
 
     def draw(seed):
@@ -87,7 +88,7 @@ def draw_seed(
         beside = with_patches(images, train.images, train.labelled)
         again = jnp.arange(config.train_size) % config.labels[0]
         own = Samples(beside, train.targets, beside[again], train.labels[again])
-        kept = jax.tree.map(lambda x: x[: config.test_size], test)
+        kept = jax.tree.map(lambda x: x[:TEST_SIZE], test)
         seen = with_patches(images, kept.images, kept.labelled)
         return own, {"images": seen, "labels": kept.labels}
 

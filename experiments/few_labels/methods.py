@@ -11,7 +11,7 @@ from lab.training import SINGLE
 
 HAND = (1, 30, 1000)
 """Weights of the three helpers that help, who are known only here."""
-CONSTANT = (0.1, 0.3)
+HELPERS_AT = (0.1, 0.3)
 """Weights of all helpers alike, beside the 1 of `equal`."""
 
 
@@ -25,7 +25,7 @@ def by_hand(weight: float) -> Rule:
     return Rule(WEIGHTING, build)
 
 
-def constant(weight: float) -> Rule:
+def helpers_at(weight: float) -> Rule:
     """All helpers get one weight."""
 
     def build(setting: Setting) -> Any:
@@ -35,13 +35,13 @@ def constant(weight: float) -> Rule:
 
 
 OWN: dict[str, Rule] = {f"hand-{weight}": by_hand(weight) for weight in HAND}
-OWN |= {f"constant-{weight}": constant(weight) for weight in CONSTANT}
+OWN |= {f"helpers-{weight}": helpers_at(weight) for weight in HELPERS_AT}
 KNOWN = (SINGLE, *OWN, *RULES)
 ALL = "all"
 DEFAULT = (
     SINGLE,
     "equal",
-    *(f"constant-{weight}" for weight in CONSTANT),
+    *(f"helpers-{weight}" for weight in HELPERS_AT),
     "gcs",
     "autolambda-main",
     "autolambda-softmax",
@@ -66,5 +66,5 @@ TITLES = {
     "autolambda-log-exp": "Auto-λ, log losses, exp",
     "gcs": "gradient cosine similarity",
     **{f"hand-{weight}": f"good helpers by hand, weight {weight}" for weight in HAND},
-    **{f"constant-{w}": f"all helpers, weight {w}" for w in CONSTANT},
+    **{f"helpers-{w}": f"all helpers, weight {w}" for w in HELPERS_AT},
 }

@@ -18,6 +18,22 @@ from lab.problem import Problem, accuracy, in_batches, mean_losses
 TEST_BATCH = 1000  # images
 FLATTEN, CONVOLVE = "mlp", "cnn"
 ADAM, SGD, CLIPPED = "adam", "sgd", "sgd-clipped"
+RATES = {ADAM: 1e-3, SGD: 0.05, CLIPPED: 0.05}
+"""Learning rates where none is given."""
+
+
+def check_counts(config: Any) -> None:
+    """A ValueError where a count of labels or helpers cannot be."""
+    if config.random_helpers < 0 or not config.weight_decay >= 0:
+        found = f"{config.random_helpers} and {config.weight_decay}"
+        what = "`random_helpers` and `weight_decay` should be at least 0."
+        raise ValueError(f"{what} Found {found}.")
+    most = max(config.labels) if config.smoke else config.train_size
+    if not all(1 <= count <= most for count in config.labels):
+        raise ValueError(
+            f"`labels` should be from 1 to `train_size`, {config.train_size}. "
+            f"Found {' '.join(map(str, config.labels))}."
+        )
 
 
 def helpers_of(config: Any) -> dict[str, int]:

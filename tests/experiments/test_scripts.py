@@ -239,6 +239,7 @@ OVERRIDDEN = {
     "class_pairs": "per_class",
     "compare_rules": "turns",
     "dense_prediction": "train_size",
+    "few_labels": "train_size",
     "meta_gradients": "sweep_tasks",
     "multi_domain": "batch_size",
     "noise_task": "hidden",
