@@ -10,7 +10,9 @@ RMSprop at 0.001, batches of 128, 50 epochs, as in the paper. By default it runs
     python experiments/rotated_mnist.py --source mnist --data-dir FOLDER
 
 It leaves `runs/rotated_mnist/`: a folder per rotation and method, `rotated_mnist.md`,
-`.json` and `.png`: test errors beside the paper's.
+`.json` and `.png`: test errors beside the paper's. With `--study cosines` it trains
+with equal weights alone, and asks whether the sign that the gate acts on can be known
+from a batch: `runs/rotated_cosines/`, `rotated_cosines.md`, `.json` and `.png`.
 
 Source: Du et al., *Adapting Auxiliary Losses Using Gradient Similarity*, arXiv
 1812.02224, section 4.2, Table 1.
@@ -21,18 +23,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from lab.start import needs
 
 with needs("vision", "plots"):
+    from auxjax.run import open_run
     from lab import main as script
     from lab.curves import Curves
     from lab.folders import choose_folder
     from lab.loop import train
-    from lab.options import free
+    from lab.options import free, may_differ
     from lab.report import write
     from lab.sources import Source, describe, load
     from lab.training import SINGLE, Training, say
+    from rotated import signs
+    from rotated.cosines import measure
     from rotated.problem import prepare
     from rotated.report import report
 
@@ -44,6 +50,8 @@ class Config(Training):
     method: tuple[str, ...] = free((SINGLE, "equal", "gcs", "olaux", "autolambda-main"))
     """By the names in `auxjax.rules`, and `single`; `equal`, or `multi`, is the paper's
     multi-task."""
+    study: Literal["methods", "cosines"] = free("methods")
+    """The methods, or the cosines of the gradients; those are not kept for a resume."""
     rotations: tuple[int, ...] = free((0, 45, 90, 135, 180))
     """Degrees, counter-clockwise."""
     source: Source = "mnist_5000"
@@ -80,8 +88,16 @@ def run(config: Config) -> None:
     """Every method at every rotation; what does not see the rotation once."""
     images = load(config.source, config.data_dir)
     described = describe(config.source, *images)
-    folder = choose_folder(config, "rotated_mnist")
+    cosines = config.study == "cosines"
+    folder = choose_folder(config, "rotated_cosines" if cosines else "rotated_mnist")
     say(config, described)
+    if cosines:
+        open_run(folder, config, resume=config.resume, may_differ=may_differ(config))
+        found = {
+            d: measure(prepare(config, *images, d), config) for d in config.rotations
+        }
+        write(config, signs.report(config, found, described), folder)
+        return
     results: dict[tuple[int, str], Curves] = {}
     for degrees in config.rotations:
         problem = prepare(config, *images, degrees)
