@@ -6,11 +6,15 @@ import json
 import shlex
 from pathlib import Path
 
+import jax.numpy as jnp
 import matplotlib.colors
 import numpy as np
+import optax
 import pytest
 from matplotlib.figure import Figure
 
+import auxjax
+from auxjax.rules import Setting
 from auxjax.run import RunError, open_run, parse
 from tests._scripts import load_script
 
@@ -369,3 +373,70 @@ def test_a_rule_without_weights_has_none_in_its_curves(tmp_path):
     row = {"step": 1, "losses": [[1.0, 2.0]], "test": {"error": [3.0]}}
     run.metrics.write_text(json.dumps(row) + "\n")
     assert np.isnan(read_curves(run, ("a", "b"), 1.0).weights).all()
+
+
+# Rules of our own.
+
+
+def a_step(rule, params, *, rate=1.0):
+    """One update of three losses: two pull at a trunk, the third at nothing shared."""
+
+    def losses(p):
+        return {
+            "main": jnp.sum((p - 1.0) ** 2),
+            "near": 2 * jnp.sum((p - 0.5) ** 2),
+            "far": -3 * jnp.sum(p),
+        }
+
+    setting = Setting(3, optax.sgd(rate), steps=4)
+    tx = rule(setting)
+    state = tx.init(params)
+    jac = auxjax.task_jacobian(losses, params)
+    return tx.update(jac, state, params, meta_losses=losses)
+
+
+@pytest.mark.parametrize("weight", [0.1, 0.3])
+def test_a_constant_weight_is_a_learning_rate(experiments, weight):
+    """Under plain SGD, the main task's gradient included."""
+    from lab.rules import BY_NAME, RULES
+
+    params = jnp.array([0.2, -0.7])
+    found, state = a_step(BY_NAME[f"constant-{weight}"], params)
+    slower, _ = a_step(RULES["equal"], params, rate=weight)
+    np.testing.assert_allclose(found, slower, rtol=1e-6)
+    np.testing.assert_allclose(optax.tree.get(state, "weights"), [weight] * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("autolambda-sum", "autolambda-main"),
+        ("autolambda-all-sum", "autolambda-all"),
+    ],
+)
+def test_autolambda_at_a_mean_weight_of_one(experiments, name, raw):
+    """Learned as ever, for the lookahead has the raw λ; applied at a sum of T."""
+    from lab.rules import BY_NAME
+
+    params = jnp.array([0.2, -0.7])
+    found, state = a_step(BY_NAME[name], params)
+    plain, before = a_step(BY_NAME[raw], params)
+    lambdas = np.asarray(optax.tree.get(before, "weights"))
+    np.testing.assert_array_equal(optax.tree.get(state, "weights"), lambdas)
+    factor = 3 / np.abs(lambdas).sum()
+    np.testing.assert_allclose(found, factor * plain, rtol=1e-5)
+    applied = optax.tree.get(state, "applied")
+    np.testing.assert_allclose(applied, factor * np.abs(lambdas), rtol=1e-5)
+    assert BY_NAME[name].kind == BY_NAME[raw].kind
+
+
+def test_scripts_know_the_rules_of_our_own(experiments):
+    """And the library's table stays the library's."""
+    from lab.rules import BY_NAME, RULES
+    from lab.training import Training
+
+    own = {"constant-0.1", "constant-0.3", "autolambda-sum", "autolambda-all-sum"}
+    assert own <= {*Training.KNOWN}
+    assert not own & {*RULES}
+    assert {*BY_NAME} | {"single"} == {*Training.KNOWN}
+    assert Training(method=("constant-0.1",)).method == ("constant-0.1",)
