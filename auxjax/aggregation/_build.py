@@ -7,6 +7,7 @@ of the rows, which is that task's own gradient, as the papers have it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -26,6 +27,9 @@ from auxjax.jacobian import (
     layout_of,
     leaf_gramians,
     leaf_weights,
+    marked,
+    needs_no_rows,
+    scale_leaves,
     unless_spoilt,
     wide,
 )
@@ -81,7 +85,8 @@ def from_gramian(
       num_tasks: T, where the state's shape depends on it; None: any.
 
     Returns:
-      As `from_rows`; the update says its weights instead, to whom asks by a mark.
+      As `from_rows`; the update says its weights instead, to whom asks by a mark. Of
+      losses whose Gramian needs no rows none are written down.
     """
 
     def reduce(leaves, present, state, losses):
@@ -97,35 +102,45 @@ def from_gramian(
         num_tasks=num_tasks,
     )
 
-    @ending_in_weights
-    def update_fn(updates, state, params=None, *, weights_since=None, **extra_args):
-        if weights_since is None:
-            return aggregator.update(updates, state, params, **extra_args)
-        jac, present = _of_the_update(updates, params, num_tasks, **extra_args)
-        if extra_args.get("other_batches"):
-            raise ValueError(
-                "The weights of several batches' rows are not kept: a rule inside "
-                "`periodic` or `cr_mogm` takes one Jacobian."
-            )
-        gramians = leaf_gramians(jac, jac.shared_mask() if where is None else where)
+    def weights_of(jac, present, params, state, mark):
+        """Each leaf's weights by the Gramian alone, and the next state."""
+        gramians = leaf_gramians(jac, _shared(jac, where))
         labels = _labels(groups, params if params is not None else jac.row(0))
-        owner = [
+        owners = [
             None if gramian is None else (label,)
             for gramian, label in zip(gramians, labels, strict=True)
         ]
         new_state, weights = list(state), {}
         for number, label in enumerate(dict.fromkeys(labels)):
-            own = [g for g, who in zip(gramians, owner, strict=True) if who == (label,)]
+            own = [
+                g for g, who in zip(gramians, owners, strict=True) if who == (label,)
+            ]
             if own:
-                dtype = wide(*(g.dtype for g in own))
-                gramian = sum(g.astype(dtype) for g in own[1:]) + own[0].astype(dtype)
-                w, after = weigh(gramian, present, state[number], jac.losses)
+                w, after = weigh(_total(own), present, state[number], jac.losses)
                 new_state[number] = unless_spoilt(after, state[number])
-                absent = jnp.zeros_like(w)
-                w = w if present is None else jnp.where(present, w, absent)
+                if present is not None:
+                    w = jnp.where(present, w, jnp.zeros_like(w))
                 weights[(label,)] = w
-        owners = [owner[leaf] for leaf in layout_of(jac).differentiable]
-        return leaf_weights(jac, weights_since, weights, owners), tuple(new_state)
+        owners = [owners[leaf] for leaf in layout_of(jac).differentiable]
+        return leaf_weights(jac, mark, weights, owners), tuple(new_state)
+
+    @ending_in_weights
+    def update_fn(updates, state, params=None, *, weights_since=None, **extra_args):
+        jac, present = _of_the_update(updates, params, num_tasks, **extra_args)
+        others = extra_args.get("other_batches")
+        if weights_since is not None:
+            if others:
+                raise ValueError(
+                    "A rule inside `periodic` or `cr_mogm` should be given one "
+                    f"Jacobian. Found {len(others)} more."
+                )
+            return weights_of(jac, present, params, state, weights_since)
+        if others or not needs_no_rows(jac, _shared(jac, where)):
+            return aggregator.update(updates, state, params, **extra_args)
+        here, mark = marked(jac)
+        found, state = weights_of(here, present, params, state, mark)
+        weighted = scale_leaves(jac, found.by_leaf, found.group_of)
+        return weighted.vjp(jnp.ones(jac.num_tasks)), state
 
     return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
 
@@ -163,7 +178,7 @@ def from_rows(
 
     def update_fn(updates, state, params=None, *, other_batches=(), **extra_args):
         jac, present = _of_the_update(updates, params, num_tasks, **extra_args)
-        mask = jac.shared_mask() if where is None else where
+        mask = _shared(jac, where)
         rows = jac.leaf_rows(mask)
         for other in other_batches:
             below = zip(rows, other.leaf_rows(mask), strict=True)
@@ -186,6 +201,17 @@ def from_rows(
         return jax.tree.unflatten(jac.structure, grads), tuple(new_state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _shared(jac: Jacobian, where: Mask | None) -> Mask:
+    """The leaves that are aggregated."""
+    return jac.shared_mask() if where is None else where
+
+
+def _total(gramians: Sequence[Any]) -> jax.Array:
+    """Their sum, in the widest dtype."""
+    dtype = wide(*(g.dtype for g in gramians))
+    return functools.reduce(jnp.add, [g.astype(dtype) for g in gramians])
 
 
 def _of_the_update(

@@ -152,10 +152,11 @@ def periodic(
         jac = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
         mask = check_task_mask(task_mask, num_tasks)
         present = jnp.ones(num_tasks, bool) if mask is None else mask
-        static = []  # what the rule says of the leaves while it is traced
+        static: list[Any] = []  # what the rule says of the leaves while it is traced
 
         def find():
             given, mark = marked(jac)
+            found: Any  # no updates, as Optax's types have it, but their weights
             found, inner_state = run.update(
                 given.as_updates(),
                 state.inner_state,

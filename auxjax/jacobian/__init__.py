@@ -24,6 +24,7 @@ from auxjax.jacobian._either import as_jacobian, task_grads
 from auxjax.jacobian._finite import stays_finite as stays_finite
 from auxjax.jacobian._finite import unless_spoilt as unless_spoilt
 from auxjax.jacobian._gramians import leaf_gramians as leaf_gramians
+from auxjax.jacobian._gramians import needs_no_rows as needs_no_rows
 from auxjax.jacobian._leaf_weights import LeafWeights as LeafWeights
 from auxjax.jacobian._leaf_weights import Mark as Mark
 from auxjax.jacobian._leaf_weights import layout_of as layout_of

@@ -38,6 +38,7 @@ class Program:
         self.tangents = tuple(tangents)
         self.call: Callable = jex_core.jaxpr_as_fun(jaxpr)
         self.element: Program | None = None  # see `_rows`; made when first needed
+        self.dear: tuple[bool, ...] | None = None  # see `_apart`; likewise
         self.written: tuple[tuple[int, ...], ...] | None = None  # see `from_rows`
 
     @functools.cached_property

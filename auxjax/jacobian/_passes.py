@@ -28,7 +28,7 @@ def pull(
     if linear.program.written is not None:
         return _add_rows(linear, weights, wanted)
     outs = linear.program.jaxpr.out_avals
-    if _is_array(linear, weights.shape[0]):
+    if is_array(linear, weights.shape[0]):
         cotangents = [weights.astype(outs[0].dtype)]
     else:
         cotangents = [
@@ -80,7 +80,7 @@ def push(
             outputs = _linear.double_transpose(linear, tangents)
         except _linear.NOT_TRANSPOSABLE as error:
             raise NoTangentPass from error
-    if _is_array(linear, num_tasks):
+    if is_array(linear, num_tasks):
         return outputs[0]
     # A loss that depends on no parameter leaves a literal here, not an array.
     return jnp.stack([jnp.asarray(out, dtype).reshape(()) for out in outputs])
@@ -119,6 +119,6 @@ def unit(
     return cast, divisor
 
 
-def _is_array(linear: _linear.LinearMap, num_tasks: int) -> bool:
+def is_array(linear: _linear.LinearMap, num_tasks: int) -> bool:
     """Whether the map has one `[T]` output; else T scalars."""
     return len(linear.program.jaxpr.out_avals) < num_tasks

@@ -17,7 +17,6 @@ from auxjax.jacobian._checks import (
     check_task_mask,
     check_weights,
 )
-from auxjax.jacobian._dense import gram, inner
 from auxjax.jacobian._difference import central_difference
 from auxjax.jacobian._guard import NoGradient, guarded
 from auxjax.jacobian._leaves import Layout
@@ -202,8 +201,9 @@ class TaskJacobian(NoGradient):
         Returns:
           `[T, T]`, accumulated in float32 or better.
         """
-        leaves = self._stacked(where, chunk_size)
-        return gram(list(leaves.values()), self.num_tasks, self.losses.dtype)
+        own = self._leaf_gramians(where, chunk_size).values()
+        total = jnp.zeros((self.num_tasks,) * 2, self.losses.dtype)
+        return sum((g.astype(total.dtype) for g in own), start=total)
 
     def norms(
         self,
@@ -238,17 +238,10 @@ class TaskJacobian(NoGradient):
             return root_mean_square(
                 lambda v: self._contract(v, wanted), shapes, sketch, key
             )
-        dtype = self.losses.dtype
-
-        def square(grads):
-            total = jnp.zeros((), dtype)
-            for grad in grads:
-                total += inner(grad, grad, dtype)
-            return total
-
         wanted = self._layout.mask(where)
-        pulled = _contract.pull(self._rows(), self._scales, wanted, square, chunk_size)
-        return jnp.sqrt(jnp.stack(_rows.row_by_row(pulled)))
+        return _contract.norms(
+            self._linear, self._scales, wanted, self.losses, chunk_size
+        )
 
     def scale(self, weights: ArrayLike, where: Mask | None = None) -> TaskJacobian:
         """diag(w) J, lazily: costs nothing. The losses stay as they are.
@@ -303,16 +296,14 @@ class TaskJacobian(NoGradient):
 
         What is asked afterwards is a product with rows. Pays for two tasks, say.
         """
-        rows = self._rows()
         # Without their scales, which stay remembered.
-        pulled = _contract.pull(rows, (), self._layout.mask(None), _contract.keep)
-        grads, leaves = _rows.row_by_row(pulled), [row.leaves for row in rows]
+        leaves, grads = _contract.written(self._linear, self.num_tasks)
         linear = _linear.from_rows(self._linear.program, leaves, grads, self.losses)
         return dataclasses.replace(self, _linear=linear)
 
     def shared_mask(self) -> Any:
         """Which leaves at least two losses depend on; see `auxjax.shared_mask`."""
-        each = [self._depends(index) for index in range(self.num_tasks)]
+        each = _contract.depends(self._linear, self.num_tasks)
         shared = [sum(column) >= 2 for column in zip(*each, strict=True)]
         return self._layout.full_mask(shared)
 
@@ -330,8 +321,12 @@ class TaskJacobian(NoGradient):
         row = _rows.make_row(self._linear, index)
         return [leaf in row.leaves for leaf in range(len(self._layout.differentiable))]
 
-    def _rows(self) -> list[_rows.Row]:
-        return _contract.all_rows(self._linear, self.num_tasks)
+    def _leaf_gramians(self, where: Mask | None, chunk_size) -> dict[int, jax.Array]:
+        """`{leaf: [T, T]}` for the leaves in `where`."""
+        wanted, num_tasks = self._layout.mask(where), self.num_tasks
+        return _contract.gramians(
+            self._linear, self._scales, wanted, num_tasks, chunk_size
+        )
 
     def _stacked(self, where: Mask | None, chunk_size) -> dict[int, jax.Array]:
         """`{leaf: [T, *param]}` for the leaves in `where`."""
