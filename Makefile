@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test test-minimum test-newest slow lint bench docs figures dist clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python experiments/atari_a2c.py
+	$(BIN)/python experiments/few_labels.py --labels 50 --seeds 8 --method single equal olaux-log
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto
@@ -53,7 +53,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e ".[rl,plots]"
+	$(BIN)/python -m pip install --quiet -e ".[vision,plots]"
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python

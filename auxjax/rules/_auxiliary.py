@@ -10,6 +10,7 @@ from auxjax.rules._build import (
     chained,
     made,
     olaux_of_logs,
+    select_then_train,
 )
 from auxjax.rules._rule import AUXILIARY, WEIGHTING, Method, Rule
 
@@ -99,6 +100,31 @@ ROWS: tuple[Method, ...] = (
                 olaux_of_logs(inner_products="cosine", update="exponentiated"),
             ),
         },
+    ),
+    Method(
+        name="select_then_train",
+        title="Select by OL-AUX, then train",
+        kind=WEIGHTING,
+        backward="1",
+        tangent="0",
+        price_note=(
+            "While it searches (a quarter of the steps, `search_steps=`): OL-AUX's 2 "
+            "backward and 1 tangent."
+        ),
+        when=(
+            "Helpers of unknown worth, and you know how many labels each task has: "
+            "who helps is found by OL-AUX, how much they weigh by counting."
+        ),
+        when_not=(
+            "No time for a search, data that change while you train (reinforcement "
+            "learning), or a helper's worth that changes."
+        ),
+        situations=("main", "many"),
+        call="auxjax.select_then_train(optax.adam(1e-2), search_steps=50)",
+        figure_note=(
+            "The first task is the main one; after 50 steps it goes back to the start."
+        ),
+        variants={"select_then_train": Rule(AUXILIARY, select_then_train, around=True)},
     ),
     Method(
         name="gcs",

@@ -90,6 +90,16 @@ def olaux_of_logs(*, own_heads: bool = False, **options: Any) -> Build:
     return chained(*parts, made(aggregation.sum_tasks))
 
 
+def select_then_train(setting: Setting) -> Any:
+    """A quarter of the steps is for the search."""
+    return weighting.select_then_train(
+        setting.optimizer,
+        search_steps=max(1, setting.steps // 4),
+        num_tasks=setting.num_tasks,
+        num_labels=setting.num_labels or None,
+    )
+
+
 def autolambda(
     primary: int | str,
     aggregator: Build | None = None,

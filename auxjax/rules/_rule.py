@@ -27,6 +27,7 @@ class Setting:
       classification: the indices of the tasks whose loss is a cross-entropy.
       primary: the indices of the tasks that count where a rule takes all of them as
         primary ones; empty: all.
+      num_labels: `[T]`, how many samples each task has a label of; empty: as many.
       travel: how far Adam may move a learned weight in all. Auto-λ's 1e-4 over its
         40,000 steps on NYUv2 is 4.
       clip_at_zero: keep the weights of OL-AUX at or above 0, for auxiliary losses

@@ -49,6 +49,11 @@ from auxjax.weighting._olaux import OLAuxState, olaux, scale_by_olaux
 from auxjax.weighting._pbi import PBIState, pbi, pbi_weights, scale_by_pbi
 from auxjax.weighting._rlw import RLWState, rlw, scale_by_rlw
 from auxjax.weighting._scale_to_sum import ScaleToSumState, scale_to_sum
+from auxjax.weighting._select_then_train import (
+    SelectThenTrainState,
+    select_then_train,
+    selected_helpers,
+)
 from auxjax.weighting._slgrad import (
     SLGradState,
     scale_by_slgrad,
@@ -91,6 +96,7 @@ __all__ = [
     "SLGradState",
     "STCHState",
     "ScaleToSumState",
+    "SelectThenTrainState",
     "UncertaintyState",
     "autolambda",
     "auxilearn",
@@ -149,6 +155,8 @@ __all__ = [
     "scale_by_stch",
     "scale_by_uncertainty",
     "scale_to_sum",
+    "select_then_train",
+    "selected_helpers",
     "slgrad",
     "slgrad_weights",
     "stch",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from auxjax.run import line_styles, mean_and_std
 from few_labels.data import GOOD, NOISE, PATCH
-from few_labels.methods import HAND, TITLES
+from few_labels.methods import TITLES
 from few_labels.run import Results
 from lab.axes import BLUE, ORANGE, bare, over_seeds
 from lab.training import SINGLE
@@ -24,6 +24,7 @@ FAMILIES = (
     "olaux-log",
     "olaux-log-sum",
     "olaux-cosine",
+    "select_then_train",
 )
 """The lines of the figure; the best weights picked by hand are a band's edge."""
 GREY = "0.6"
@@ -42,7 +43,7 @@ def draw_accuracy(config: Any, results: Results, path: Path) -> None:
         style = {"color": colour, "ls": dash, "marker": "o", "ms": 4, "capsize": 2}
         title = TITLES.get(method, method)
         axis.errorbar(labels, mean, yerr=error, lw=1.8, label=title, **style)
-    hand = [f"hand-{w}" for w in HAND if f"hand-{w}" in config.method]
+    hand = [m for m in config.method if m.startswith("hand-")]
     if hand:
         best = [max(np.nanmean(results[n, m].accuracy) for m in hand) for n in labels]
         title = "the good helpers by hand, best weight"

@@ -25,6 +25,12 @@ def by_hand(weight: float) -> Rule:
     return Rule(WEIGHTING, build)
 
 
+def by_labels(setting: Setting) -> Any:
+    """The helpers that help weigh as many times as they have more labels."""
+    ratio = setting.num_labels[1] / setting.num_labels[0]
+    return by_hand(ratio).build(setting)
+
+
 def helpers_at(weight: float) -> Rule:
     """All helpers get one weight."""
 
@@ -35,6 +41,7 @@ def helpers_at(weight: float) -> Rule:
 
 
 OWN: dict[str, Rule] = {f"hand-{weight}": by_hand(weight) for weight in HAND}
+OWN["hand-labels"] = Rule(WEIGHTING, by_labels)
 OWN |= {f"helpers-{weight}": helpers_at(weight) for weight in HELPERS_AT}
 KNOWN = (SINGLE, *OWN, *RULES)
 ALL = "all"
@@ -51,7 +58,9 @@ DEFAULT = (
     "olaux-log",
     "olaux-log-sum",
     "olaux-cosine",
+    "select_then_train",
     *(f"hand-{weight}" for weight in HAND),
+    "hand-labels",
 )
 TITLES = {
     SINGLE: "main task alone",
@@ -61,10 +70,12 @@ TITLES = {
     "olaux-log": "OL-AUX, log losses",
     "olaux-log-sum": "OL-AUX, log losses, weights summing to T",
     "olaux-cosine": "OL-AUX, log losses, cosines, exponentiated",
+    "select_then_train": "select by OL-AUX, then train",
     "autolambda-main": "Auto-λ",
     "autolambda-softmax": "Auto-λ, softmax",
     "autolambda-log-exp": "Auto-λ, log losses, exp",
     "gcs": "gradient cosine similarity",
+    "hand-labels": "good helpers by hand, weight by labels",
     **{f"hand-{weight}": f"good helpers by hand, weight {weight}" for weight in HAND},
     **{f"helpers-{w}": f"all helpers, weight {w}" for w in HELPERS_AT},
 }

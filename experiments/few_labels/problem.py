@@ -92,6 +92,7 @@ def prepare(config: Any, images: np.ndarray, classes: np.ndarray) -> Problem:
         optimizer=lambda steps: optimizer(config),
         classification=tuple(i for i, name in enumerate(tasks) if name != NOISE),
         first_losses=tuple(first),
+        num_labels=(config.labels[0], *(config.train_size,) * len(helpers)),
         travel=config.weight_travel,
         per_seed=True,
     )

@@ -14,8 +14,9 @@ from few_labels.run import Results
 from lab.report import Report, number
 from lab.training import SINGLE
 
-EQUAL, FOUND, SUMMED = "equal", "olaux-log", "olaux-log-sum"
-BY_HAND = tuple(f"hand-{weight}" for weight in HAND)
+EQUAL = "equal"
+JUDGED = ("olaux-log", "olaux-log-sum", "olaux-cosine", "select_then_train")
+BY_HAND = (*(f"hand-{weight}" for weight in HAND), "hand-labels")
 
 
 def report(config: Any, results: Results) -> Report:
@@ -124,9 +125,9 @@ def chosen(config: Any, results: Results) -> list[dict[str, str]]:
 
 
 def verdicts(config: Any, results: Results) -> list[str]:
-    """How OL-AUX on logarithms stands to the others, by number of labels."""
+    """How OL-AUX's forms stand to the others, by number of labels."""
     said = []
-    rules = [name for name in (FOUND, SUMMED) if name in config.method]
+    rules = [name for name in JUDGED if name in config.method]
     for labels in config.labels:
         hand = best(results, labels, BY_HAND)
         for name in rules:

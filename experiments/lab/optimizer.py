@@ -67,6 +67,7 @@ def arrange(
         first_losses=problem.first_losses,
         classification=problem.classification,
         primary=problem.primary,
+        num_labels=problem.num_labels,
         travel=problem.travel,
         clip_at_zero=problem.clip_at_zero,
     )

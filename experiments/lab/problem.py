@@ -29,6 +29,7 @@ class Problem(NamedTuple):
       first_losses: about where each loss begins; empty: 1 each.
       primary: the indices of the tasks that count where a rule takes all as primary
         ones; empty: all.
+      num_labels: `[T]`, how many samples each task has a label of; empty: as many.
       travel: how far Adam may move a learned weight in all; see `Setting`.
       clip_at_zero: keep OL-AUX's weights at or above 0, as its authors' code does: a
         squared error whose weight is below 0 may grow without end.
@@ -48,6 +49,7 @@ class Problem(NamedTuple):
     classification: tuple[int, ...] = ()
     first_losses: tuple[float, ...] = ()
     primary: tuple[int, ...] = ()
+    num_labels: tuple[int, ...] = ()
     travel: float = 4.0
     clip_at_zero: bool = False
     predict: Callable[..., Any] | None = None
@@ -67,7 +69,11 @@ def only(problem: Problem, task: str) -> Problem:
         return {task: found[task]}, state
 
     return problem._replace(
-        tasks=(task,), losses=losses, sample_losses=None, classification=()
+        tasks=(task,),
+        losses=losses,
+        sample_losses=None,
+        classification=(),
+        num_labels=(),
     )
 
 
