@@ -8,15 +8,14 @@ python docs/_tutorial.py --seeds 1 --out docs/tutorial.png    # the page's own f
 from __future__ import annotations
 
 import argparse
-import os
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from _run_page import run_page, text_of
 
-DOCS = Path(__file__).parent
+PAGE = "tutorial.md"
 OUT = Path("runs", "tutorial.png")
 SETTINGS = "STEPS, SEED = 600, 0"
 ROWS = ("digit alone", "plain sum", "logarithms alone", "OL-AUX")
@@ -24,23 +23,12 @@ ROWS = ("digit alone", "plain sum", "logarithms alone", "OL-AUX")
 
 def run(steps: int, seed: int, folder: Path) -> dict:
     """The names that the page's code leaves behind; its figure is in `folder`."""
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text(), re.DOTALL))
-    if SETTINGS not in code:
-        raise ValueError(f"The tutorial should have the line `{SETTINGS}`.")
-    names: dict = {"__name__": "tutorial"}
-    code = code.replace(SETTINGS, f"STEPS, SEED = {steps}, {seed}")
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        exec(compile(code, "tutorial.md", "exec"), names)
-    finally:
-        os.chdir(before)
-    return names
+    return run_page(PAGE, SETTINGS, f"STEPS, SEED = {steps}, {seed}", folder)
 
 
 def text() -> str:
     """The page."""
-    return (DOCS / "tutorial.md").read_text()
+    return text_of(PAGE)
 
 
 def table(accuracies: list[dict[str, float]]) -> str:

@@ -10,8 +10,9 @@ Numbers differ a little from machine to machine, so where only a rule's own code
 changed it is drawn by `--redraw`, and a clean copy stays clean.
 
 The tutorial's figure and table are of `python docs/_tutorial.py`, with `--out` for the
-figure. The modules' pages are made while the site is built (_api.py, _hooks.py), and
-are no files of docs/.
+figure, and those of "Do my tasks conflict?" of `python docs/_conflicts.py`. The
+modules' pages are made while the site is built (_api.py, _hooks.py), and are no files
+of docs/.
 
 Figures need matplotlib, the site needs mkdocs; both are in `pip install -e ".[docs]"`.
 Pages need auxjax alone.
@@ -109,6 +110,7 @@ def navigation() -> list[dict]:
         {"Home": "index.md"},
         {"Tutorial": "tutorial.md"},
         {"Gallery": "gallery.md"},
+        {"Do my tasks conflict?": "do_my_tasks_conflict.md"},
         {"Which rule?": "choose.md"},
         {"How it works": "how_it_works.md"},
         {"Your framework": "your_framework.md"},

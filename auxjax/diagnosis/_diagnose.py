@@ -79,10 +79,10 @@ def diagnose(
       ('main task', 'sum', 'train apart', 'unclear')
       >>> print(found)
                 effect     t  positive  cosine  norm  verdict
-      main       +1.00  +9.8     100 %   +1.00  5.22  main task
-      friend     +2.00  +9.8     100 %   +1.00  10.4  sum
-      foe        -3.00  -9.8       0 %   -1.00  15.7  train apart
-      stranger   -0.04  -1.4      42 %   -0.06  1.92  unclear
+      main      +1.000  +9.8     100 %   +1.00  5.22  main task
+      friend    +2.000  +9.8     100 %   +1.00  10.4  sum
+      foe       -3.000  -9.8       0 %   -1.00  15.7  train apart
+      stranger  -0.044  -1.4      42 %   -0.06  1.92  unclear
       50 batches. Added up, all would raise the main loss.
     """
     check_at_least("pairs_every", pairs_every, 0)

@@ -103,6 +103,7 @@ class Diagnosis:
         *,
         t_value: float = 2.0,
         min_batches: int = 8,
+        slows: float = 0.1,
         steady: float = 0.75,
         ratio: float = 3.0,
     ) -> tuple[str, ...]:
@@ -117,9 +118,9 @@ class Diagnosis:
         | `nothing shared` | every inner product was 0 |
         | `unclear` | \|t\| ≤ `t_value`: the sign is not known |
         | `train apart` | t < 0, effect ≤ −1: added up, the two raise the main loss |
-        | `project` | t < 0, effect > −1: added up, it slows the main task down |
-        | `reweight` | t > 0, but in fewer batches than `steady`, or norms differ |
-        | `sum` | t > 0 else |
+        | `project` | t < 0, effect ≤ −`slows`: added up, it slows the main task down |
+        | `reweight` | one batch does not tell that sign, or the norms differ |
+        | `sum` | else: it helps, or harms too little to matter |
 
         They speak of the main task's loss on *these* batches, one small step of SGD
         ahead. Whether a helper teaches something that the main task's own labels do
@@ -129,14 +130,15 @@ class Diagnosis:
         Args:
           t_value: how sure.
           min_batches: below this many no verdict is given.
-          steady: from which share of batches on a single batch's sign will do.
+          slows: from which effect on a conflict matters.
+          steady: a single batch tells the sign where this share of them has it.
           ratio: norms differ where one is above so many times the main task's, or below
             this part of it. Norms that were not measured do not.
 
         Returns:
           T words.
         """
-        return _verdicts.verdicts(self, t_value, min_batches, steady, ratio)
+        return _verdicts.verdicts(self, t_value, min_batches, slows, steady, ratio)
 
     def __repr__(self) -> str:
         return f"Diagnosis(names={self.names}, batches={len(self.inner_products)})"

@@ -17,7 +17,12 @@ SUM = "sum"
 
 
 def verdicts(
-    found: Any, t_value: float, min_batches: int, steady: float, ratio: float
+    found: Any,
+    t_value: float,
+    min_batches: int,
+    slows: float,
+    steady: float,
+    ratio: float,
 ) -> tuple[str, ...]:
     """As `Diagnosis.verdicts`, of a `Diagnosis`."""
     counts, t_values, effect = found.counts, found.t_values, found.effect
@@ -31,11 +36,12 @@ def verdicts(
             return NOTHING_SHARED
         if not abs(t_values[i]) > t_value:
             return UNCLEAR
-        if t_values[i] < 0:
+        if t_values[i] < 0 and not effect[i] > -slows:
             return PROJECT if effect[i] > -1 else APART
         size = norms[i] / norms[0] if norms[0] > 0 else np.nan
         is_alike = np.isnan(size) or 1 / ratio <= size <= ratio
-        return SUM if share[i] >= steady and is_alike else REWEIGHT
+        is_steady = (share[i] if t_values[i] > 0 else 1 - share[i]) >= steady
+        return SUM if is_steady and is_alike else REWEIGHT
 
     return (MAIN, *(of(i) for i in range(1, len(found.names))))
 
@@ -43,12 +49,12 @@ def verdicts(
 def table(found: Any) -> str:
     """A row per task, and what they do together."""
     columns = {
-        "effect": [f"{x:+.2f}" for x in found.effect],
+        "effect": [f"{x:+.3f}" for x in found.effect],
         "t": [f"{x:+.1f}" for x in found.t_values],
         "positive": [f"{100 * x:.0f} %" for x in found.share_positive],
         "cosine": [f"{x:+.2f}" for x in found.cosines[0]],
         "norm": [f"{x:.3g}" for x in found.norms],
-        "verdict": list(verdicts(found, 2.0, 8, 0.75, 3.0)),
+        "verdict": list(found.verdicts()),
     }
     missing = {"+nan", "nan", "nan %"}
     rows = [["", *columns]]

@@ -152,6 +152,23 @@ def test_absent_tasks_do_not_count(four):
     np.testing.assert_array_equal(by_nan.nonfinite, [0, 0, 4, 0])
 
 
+def test_across_batches_both_main_tasks_have_to_be_there(four):
+    there = np.ones((12, 4), bool)
+    there[4, 0] = False
+    given = [
+        {"x": x, "there": jnp.asarray(t)} for x, t in zip(four.x, there, strict=True)
+    ]
+    found = auxjax.diagnose(
+        lambda params, batch: four.losses(params, batch["x"]),
+        four.params(),
+        given,
+        task_mask=lambda batch: batch["there"],
+        across_batches=True,
+    )
+    missing = np.flatnonzero(np.isnan(found.inner_products).all(1))
+    np.testing.assert_array_equal(missing, [3, 4])  # with batch 4, and after it
+
+
 def test_a_main_task_that_is_not_finite_alone_is_at_fault(four):
     def losses(params, x):
         found = four.losses(params, x)
@@ -283,6 +300,10 @@ def helper(mean, std, n=16):
         (helper(-0.5, 1.1), 1.0, "unclear"),
         (helper(-0.5, 0.1), 1.0, "project"),
         (helper(-0.99, 0.1), 1.0, "project"),
+        (helper(-0.11, 0.02), 1.0, "project"),
+        (helper(-0.09, 0.02), 1.0, "sum"),  # a conflict too small to matter
+        (helper(-0.09, 0.02), 4.0, "reweight"),
+        (helper(-0.09, 0.15), 1.0, "reweight"),  # t = −2.4
         (helper(-1.01, 0.1), 1.0, "train apart"),
         (helper(0.0, 0.0), 1.0, "nothing shared"),
         (helper(0.5, 0.0), 1.0, "sum"),  # no noise at all
@@ -305,6 +326,9 @@ def test_thresholds_can_be_given():
     assert found.verdicts(steady=0.5, ratio=5.0)[1] == "sum"
     assert found.verdicts(steady=0.5)[1] == "reweight"
     assert found.verdicts(t_value=2.5)[1] == "unclear"
+    foe = found_with(np.stack([helper(1.0, 0.2), helper(-0.3, 0.1)], 1))
+    assert foe.verdicts(slows=0.5)[1] == "sum"
+    assert foe.verdicts()[1] == "project"
     assert found.verdicts(min_batches=17)[1] == "too few batches"
 
 

@@ -29,14 +29,16 @@ def watch(problem, tx, x, mask=None):
     return jax.jit(lambda state: jax.lax.scan(step, state, given)[0])(tx.init(params))
 
 
-@pytest.mark.parametrize("every", [0, 1, 3])
-def test_the_last_batches_are_those_of_diagnose(four, every):
-    """A window of five after twelve batches, which its ring has wrapped around."""
-    state = watch(four, auxjax.monitor_tasks(4, 5, pairs_every=every), four.x)
+@pytest.mark.parametrize(
+    ("window", "every", "last"),
+    [(5, 0, []), (5, 1, [7, 8, 9, 10, 11]), (5, 3, [6, 9]), (4, 2, [8, 10])],
+)
+def test_the_last_batches_are_those_of_diagnose(four, window, every, last):
+    """A short window after twelve batches, which its ring has wrapped around."""
+    state = watch(four, auxjax.monitor_tasks(4, window, pairs_every=every), four.x)
     found = auxjax.diagnosis_of({"opt": (state,)}, four.names)
     whole = auxjax.diagnose(four.losses, four.params(), jnp.asarray(four.x))
-    close(found.inner_products, whole.inner_products[-5:])
-    last = {0: [], 1: [7, 8, 9, 10, 11], 3: [6, 9]}[every]
+    close(found.inner_products, whole.inner_products[-window:])
     np.testing.assert_array_equal(found.pair_batches, last)
     close(found.pair_cosines, whole.pair_cosines[last].reshape(-1, 4, 4))
     close(found.pair_norms, whole.pair_norms[last].reshape(-1, 4))
