@@ -45,6 +45,7 @@ class Setting:
     first_losses: tuple[float, ...] = ()
     classification: tuple[int, ...] = ()
     primary: tuple[int, ...] = ()
+    num_labels: tuple[int, ...] = ()
     travel: float = 4.0
     clip_at_zero: bool = False
     key: jax.Array | None = None
@@ -60,6 +61,11 @@ class Setting:
             raise ValueError(
                 f"`first_losses` should be {self.num_tasks} numbers, one per task. "
                 f"Found {len(self.first_losses)}."
+            )
+        if len(self.num_labels) not in (0, self.num_tasks):
+            raise ValueError(
+                f"`num_labels` should be {self.num_tasks} numbers, one per task. "
+                f"Found {len(self.num_labels)}."
             )
         if any(not loss > 0 for loss in self.first_losses):
             raise ValueError(

@@ -54,7 +54,8 @@ def selected_helpers(weights: Float[Array, " T"]) -> Bool[Array, " T"]:
       >>> selected_helpers(jnp.array([1.0, 900.0, 31.0, 29.0, -5.0])).tolist()
       [True, True, True, False, False]
     """
-    best = jnp.maximum(jnp.max(weights[1:]), 1.0)
+    finite = jnp.where(jnp.isfinite(weights), weights, jnp.ones_like(weights))
+    best = jnp.maximum(jnp.max(finite[1:]), 1.0)
     return (weights > jnp.sqrt(best)).at[0].set(True)
 
 
