@@ -43,7 +43,7 @@ def group_tasks(
         1/T Σⱼ a(j),    a(j) = 1/(|G|−1) Σ_{i ∈ G, i ≠ j} Z_{i→j},    G the group of j
 
     over every way to part the tasks; a(j) is `alone` for a task on its own. With
-    `overlap` a group may train tasks that it is not there for, as in the paper: j is
+    `overlap` a group may train tasks that it is not there for, as in TAG: j is
     served by one group alone, and a(j) counts there. The search is exact: dynamic
     programming over all sets of tasks and, with `overlap`, their supersets. Of equals
     the one with fewer groups is taken.
@@ -79,11 +79,13 @@ def group_tasks(
       (TAG), NeurIPS 2021, arXiv 2109.04617: the network selection problem.
 
     Paper and code:
-      | | paper | released code | here |
-      |---|---|---|---|
-      | groups | may overlap | may overlap | `overlap=False` |
-      | a task alone | – | −10⁶ | `alone=0.0` |
-      | the search | branch and bound | every choice of groups | exact, T ≤ 10 |
+      Compared with the authors' notebook for network selection:
+
+      | | released code | here |
+      |---|---|---|
+      | groups | may overlap | `overlap=False` |
+      | a task alone | −10⁶ | `alone=0.0` |
+      | the search | every choice of groups | every set, as above: the same optimum |
     """
     values = _check(affinity, groups, names)
     num_tasks = len(values)
