@@ -70,6 +70,20 @@ def autolambda(aggregator=None):
     return optax.chain(tx, optax.scale(-1.0))
 
 
+def select_then_train():
+    """Two steps of search, one back to the start, then training."""
+    tx = auxjax.select_then_train(
+        optax.sgd(1.0, momentum=0.5),
+        search_steps=2,
+        num_tasks=TASKS,
+        num_labels=(2, 3, 3),
+        n=1,
+        learning_rate=1.0,
+        search_optimizer=optax.sgd(0.1),
+    )
+    return optax.chain(tx, optax.scale(-1.0))
+
+
 LAMBDA = "scale_by_autolambda"
 
 
@@ -201,6 +215,7 @@ WEIGHTINGS = {
     ),
     **{f"{LAMBDA} {name}": ahead_in_form(name) for name in ("softmax", "exp")},
     "autolambda": Rule(make=autolambda, needs=(META,)),
+    "select_then_train": Rule(make=select_then_train, stacked=False, main_is_one=True),
 }
 
 
@@ -280,10 +295,11 @@ COMPOSITIONS = [  # some of the weightings, aggregators and optimizers
     ("fixed", "periodic pcgrad", "momentum"),
     ("log_loss", "periodic gcs", "sgd"),
 ]
-COMPOSITIONS += [  # and every other weighting, every other aggregator but the sum
+WHOLE = ("sum_tasks", "select_then_train")  # nothing stands behind these
+COMPOSITIONS += [  # and every other weighting, every other aggregator
     (name, "pcgrad", "adam") if method.kind == "weighting" else ("fixed", name, "adam")
     for name, method in METHODS.items()
-    if name != "sum_tasks" and not any(name in chain for chain in COMPOSITIONS)
+    if name not in WHOLE and not any(name in chain for chain in COMPOSITIONS)
 ]
 OPTIMIZERS = {
     "sgd": lambda: optax.sgd(0.1),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from auxjax._optax import with_mixed_dtypes
 from auxjax._types import Array, Bool, Float, Number
 from auxjax.aggregation import sum_tasks
 from auxjax.jacobian import TaskJacobian, as_jacobian, check_task_mask
@@ -82,7 +83,8 @@ def select_then_train(
     is the log-likelihood of all labels of the main task and of the selected helpers,
     each label counted once: how hard the helpers pull is data, not a knob. The trunk
     gets these rows at a total weight of T, heads their own gradient (`scale_to_sum`),
-    so that the step is as long under SGD as without helpers.
+    so that the step is as long under SGD as without helpers. (Stacked gradients do not
+    tell what a head is: there all leaves get the rows.)
 
     Args:
       optimizer: what trains, any Optax optimizer, gradient → update. It sees none of
@@ -137,7 +139,7 @@ def select_then_train(
         scale_by_log_loss(),
         scale_by_olaux(n=n, num_tasks=num_tasks, learning_rate=learning_rate),
         sum_tasks(),
-        of_variables(learn),
+        of_variables(with_mixed_dtypes(learn)),
     )
     train = of_variables(optimizer)
     of_rows = {
@@ -159,9 +161,12 @@ def select_then_train(
     def update_fn(
         updates, state, params=None, *, losses=None, task_mask=None, **extra_args
     ):
-        if params is None:
-            raise ValueError("`params` should be given to the update. Found None.")
         jac: Any = as_jacobian(updates, params, num_tasks=num_tasks, losses=losses)
+        if params is None:
+            raise ValueError(
+                "`select_then_train` needs the parameters. Found None: pass `params` "
+                "to the update."
+            )
         mask = check_task_mask(task_mask, num_tasks)
         given = {**extra_args, "losses": jac.losses, "task_mask": mask}
 

@@ -179,5 +179,5 @@ def test_what_cannot_be_is_refused(options, message):
 
 def test_parameters_are_needed():
     tx = auxjax.select_then_train(optax.sgd(0.1))
-    with pytest.raises(ValueError, match="`params` should be given"):
+    with pytest.raises(ValueError, match="needs the parameters"):
         tx.update(jnp.eye(2), tx.init(jnp.zeros(2)), losses=jnp.ones(2))
