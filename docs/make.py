@@ -112,6 +112,7 @@ def navigation() -> list[dict]:
         {"Gallery": "gallery.md"},
         {"Do my tasks conflict?": "do_my_tasks_conflict.md"},
         {"Which rule?": "choose.md"},
+        {"When does it help?": "evidence.md"},
         {"How it works": "how_it_works.md"},
         {"Your framework": "your_framework.md"},
         {"Coming from elsewhere": "coming_from.md"},
