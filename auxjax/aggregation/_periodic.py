@@ -127,16 +127,7 @@ def periodic(
     run = optax.with_extra_args_support(rule)
 
     def init_fn(params):
-        layout = Layout(params)
-        leaves = [layout.dtypes[leaf] for leaf in layout.differentiable]
-        ones = jnp.ones(num_tasks, wide(*leaves))
-        return PeriodicState(
-            count=jnp.zeros((), jnp.int32),
-            weights=ones,
-            by_leaf=jnp.ones((len(leaves), num_tasks), ones.dtype),
-            known=jnp.zeros(num_tasks, bool),
-            inner_state=run.init(params),
-        )
+        return _start(params, num_tasks, run.init(params))
 
     @ending_in_weights
     def update_fn(
@@ -193,13 +184,31 @@ def periodic(
             inner_state=inner_state,
         )
         jac = jac if mask is None else jac.mask(mask)
-        if weights_since is not None:
-            weights = {g: used[group_of.index(g)] for g in dict.fromkeys(group_of)}
-            return leaf_weights(jac, weights_since, weights, group_of), new_state
-        weighted = scale_leaves(jac, used, group_of)
-        return weighted.vjp(jnp.ones(num_tasks)), new_state
+        return _weigh(jac, used, group_of, weights_since), new_state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def _start(params: Any, num_tasks: int, inner_state: Any) -> PeriodicState:
+    """Nothing is known yet."""
+    layout = Layout(params)
+    leaves = [layout.dtypes[leaf] for leaf in layout.differentiable]
+    ones = jnp.ones(num_tasks, wide(*leaves))
+    return PeriodicState(
+        count=jnp.zeros((), jnp.int32),
+        weights=ones,
+        by_leaf=jnp.ones((len(leaves), num_tasks), ones.dtype),
+        known=jnp.zeros(num_tasks, bool),
+        inner_state=inner_state,
+    )
+
+
+def _weigh(jac: Any, used: jax.Array, group_of: Any, weights_since: Any) -> Any:
+    """The gradient Σ wᵢ∇Lᵢ; or, for who asks (`weights_since`), the weights."""
+    if weights_since is not None:
+        weights = {g: used[group_of.index(g)] for g in dict.fromkeys(group_of)}
+        return leaf_weights(jac, weights_since, weights, group_of)
+    return scale_leaves(jac, used, group_of).vjp(jnp.ones(jac.num_tasks))
 
 
 def _take_in(state: PeriodicState, new: jax.Array, present: jax.Array, ema: Any):

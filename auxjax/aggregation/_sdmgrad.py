@@ -213,10 +213,7 @@ def sdmgrad(
         **extra_args,
     ):
         del extra_args
-        if third_jacobian is not None and second_jacobian is None:
-            raise ValueError(
-                "`second_jacobian` should be given with `third_jacobian`. Found None."
-            )
+        _check_order(second_jacobian, third_jacobian)
         given = [x for x in (second_jacobian, third_jacobian) if x is not None]
         first: Any  # Optax's type for updates has no Jacobians
         first, *others = [
@@ -236,6 +233,13 @@ def sdmgrad(
 
     aggregator = from_gramian(weigh, init_group=init_group, where=where, groups=groups)
     return optax.GradientTransformationExtraArgs(aggregator.init, update_fn)
+
+
+def _check_order(second_jacobian: Any, third_jacobian: Any) -> None:
+    if third_jacobian is not None and second_jacobian is None:
+        raise ValueError(
+            "`second_jacobian` should be given with `third_jacobian`. Found None."
+        )
 
 
 def _minimum(matrix, mean, here, lam):
