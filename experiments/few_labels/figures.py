@@ -12,7 +12,7 @@ from auxjax.run import line_styles, mean_and_std
 from few_labels.data import GOOD, NOISE, PATCH
 from few_labels.methods import TITLES
 from few_labels.run import Results
-from lab.axes import BLUE, ORANGE, bare, over_seeds
+from lab.axes import BLUE, ORANGE, bare
 from lab.training import SINGLE
 
 FAMILIES = (
@@ -84,9 +84,12 @@ def draw_weights(config: Any, results: Results, path: Path) -> None:
                 continue
             colour = BLUE if task in GOOD else ORANGE
             dash = {PATCH: "--", NOISE: ":"}.get(task, "-")
-            over_seeds(axis, x, values, color=colour, ls=dash, lw=1.6)
-        if method.startswith("olaux"):
+            low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
+            axis.plot(x, middle, color=colour, ls=dash, lw=1.6)
+            axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)
+        if method == "olaux-log":
             axis.set_yscale("symlog", linthresh=1)
+            axis.set_ylim(bottom=0)
         axis.set(title=TITLES.get(method, method), xlabel="step")
         axis.title.set_fontsize(9.5)
         bare(axis)
@@ -99,5 +102,5 @@ def draw_weights(config: Any, results: Results, path: Path) -> None:
         first.plot([], [], color=ORANGE, label="random labels")[0],
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(f"{labels} labels, mean ± deviation over {config.seeds} seeds")
+    figure.suptitle(f"{labels} labels, median and middle half of {config.seeds} seeds")
     figure.savefig(path, dpi=110)
