@@ -408,7 +408,7 @@ def test_a_figure_with_a_rule_that_diverged(report, records, tmp_path):
     [
         (
             {"method": ("mgda", "adam")},
-            r"among single, equal, .*\+cagrad\. Found adam\.",
+            r"among single, equal, .*\+cagrad, .*constant-0\.3.* Found adam\.",
         ),
         ({"seeds": 0}, r"`seeds` should be at least 1\. Found 0\."),
         ({"train_size": 1797}, r"`train_size` .* Found 1797 and 32\."),
