@@ -62,7 +62,7 @@ DEFAULT = (
     *(f"hand-{weight}" for weight in HAND),
     "hand-labels",
 )
-TITLES = {
+TITLES: dict[str, str] = {
     SINGLE: "main task alone",
     "equal": "equal weights",
     "log_loss": "log losses, equal weights",

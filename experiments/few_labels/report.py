@@ -69,7 +69,7 @@ def nested(results: Results, what: Any) -> dict[str, dict[str, Any]]:
 def accuracy_table(config: Any, results: Results) -> list[dict[str, str]]:
     """A row per method, a column per number of labels."""
     return [
-        {"method": TITLES.get(method, method)}
+        {"method": str(TITLES.get(method, method))}
         | {
             f"{labels} labels": mean_std(results[labels, method].accuracy)
             for labels in config.labels
@@ -83,7 +83,7 @@ def difference_table(config: Any, results: Results) -> list[dict[str, str]]:
     if EQUAL not in config.method or config.seeds < 2:
         return []
     return [
-        {"method": TITLES.get(method, method)}
+        {"method": str(TITLES.get(method, method))}
         | {
             f"{labels} labels": interval(
                 results[labels, method].accuracy - results[labels, EQUAL].accuracy
@@ -114,7 +114,7 @@ def interval(differences: np.ndarray) -> str:
 def chosen(config: Any, results: Results) -> list[dict[str, str]]:
     """Of every method and number of labels."""
     return [
-        {"method": TITLES.get(method, method)}
+        {"method": str(TITLES.get(method, method))}
         | {
             f"{labels} labels": f"{x.rate:g}, {int(x.curves.epochs[x.stop])}"
             for labels in config.labels

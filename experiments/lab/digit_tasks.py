@@ -86,8 +86,8 @@ def draw_patches(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     return jnp.exp(-(distance**2)).reshape(count, SIDE**2), orientation
 
 
-def split(key: jax.Array, samples: Samples, train_size: int) -> tuple[Samples, Samples]:
-    """Training and test samples, at random."""
+def split(key: jax.Array, samples: Any, train_size: int) -> tuple[Any, Any]:
+    """Training and test samples, at random: of `Samples` or the like."""
     order = jax.random.permutation(key, len(samples.images))
     shuffled = jax.tree.map(lambda x: x[order], samples)
     return (

@@ -85,6 +85,7 @@ def first(samples):
 # The registry.
 
 NOT_COMPARED = {
+    "monitor_tasks",
     "sum_tasks",  # what `equal` ends in
     "accumulate_tasks",  # wraps a rule
 }
@@ -125,6 +126,7 @@ STEPS = {
     "moco": (0.1, 0.1, 0.1),  # averages that begin at 0, β = 0.1
     "pbi": (3**-0.5,) * 3,  # along ŵ
     "pcd": (0.9996, 0.01999, 0.01999),  # τ = 0.02 each, and length 1
+    "select_then_train": (-1e-3,) * 3,  # a step of the search, by its own Adam
     "slgrad": (3.0, 0.0, 0.0),
 }
 RANDOM = ("rlw-normal", "rlw-dirichlet")
