@@ -114,6 +114,7 @@ def navigation() -> list[dict]:
         {"Which rule?": "choose.md"},
         {"When does it help?": "evidence.md"},
         {"How it works": "how_it_works.md"},
+        {"A loss for every example": "instance_wise.md"},
         {"Your framework": "your_framework.md"},
         {"Coming from elsewhere": "coming_from.md"},
         {"Whose gradients it takes": "foreign_gradients.md"},

@@ -223,9 +223,18 @@ def scatter_add(eqn: Any, inputs: Sequence[Any], num_tasks: int) -> Value:
     numbers = eqn.params["dimension_numbers"]
     if not isinstance(updates, Along) or isinstance(table, Along):
         return None
-    places = [i for i in range(updates.x.ndim) if i not in numbers.update_window_dims]
-    if isinstance(indices, Along) or updates.axis not in places:
+    windows = list(numbers.update_window_dims)
+    places = [i for i in range(updates.x.ndim) if i not in windows]
+    if isinstance(indices, Along):
         return None
+    if updates.axis in windows:  # an axis of the table, if it is not moved along it
+        away = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+        kept = [i for i in range(table.ndim) if i not in away]
+        axis = kept[windows.index(updates.axis)]
+        is_moved = axis in numbers.scatter_dims_to_operand_dims
+        is_whole = table.shape[axis] == updates.x.shape[updates.axis]
+        whole = is_whole and not is_moved
+        return _kept(eqn, inputs, axis, updates.inner) if whole else None
     place = places.index(updates.axis)  # an axis of the indices
     if place in numbers.scatter_indices_batching_dims:
         own = list(numbers.scatter_indices_batching_dims).index(place)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.extend import core as jex_core
 
@@ -69,6 +70,19 @@ def batch_last(p):
 def classified(p, x, label):
     logits = jnp.tanh(x @ p["a"] + p["b"]) @ p["c"]
     return -jax.nn.log_softmax(logits)[label]
+
+
+def looked_up(p, x, label):
+    """As Optax has it."""
+    logits = jnp.tanh(x @ p["a"] + p["b"]) @ p["c"]
+    return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+
+def columns(p):
+    """The same columns of every example, and some that are added up."""
+    hidden = jnp.tanh(like(p, X) @ p["a"])
+    picked = hidden[:, jnp.array([2, 0, 2])] ** 2
+    return jnp.sum(picked, axis=1) + hidden[:, 1] * jnp.take(hidden, 3, axis=1)
 
 
 def convolved(images, kernel, padding="SAME", strides=(1, 1)):
@@ -186,6 +200,8 @@ CASES = {
     "mlp of a batch": Case(whole_batch, MLP),
     "batch last": Case(batch_last, MLP),
     "classified": Case(lambda p: each(classified)(p, X, LABELS), MLP),
+    "looked up": Case(lambda p: each(looked_up)(p, X, LABELS), MLP),
+    "columns": Case(columns, {"a": MLP["a"]}),
     "cnn": Case(lambda p: each(cnn)(p, IMAGES, Y), {**conv, "w": draw(11, 2, 2)}),
     "cnn of a batch": Case(cnn_of_a_batch, {"k": conv["k"]}),
     "merged": Case(merged, {"k": draw(16, 2, 3)}),
