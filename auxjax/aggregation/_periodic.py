@@ -48,8 +48,8 @@ def periodic(
 
     In the steps between it is one backward pass with the weights that are kept. If the
     rule costs p times equal weights, a step costs about 1 + p/k times on the average: p
-    is about 10 for T = 40 on two cores, so that k = 20 makes it 1.5 (measured in
-    `benchmarks/periodic.py`). With α = 0 every k-th step is the rule's own step.
+    is about 10 for T = 40 on two cores, which makes it 2 for k = 10 and 1.5 for k = 20
+    (`benchmarks/periodic.py`). With α = 0 every k-th step is the rule's own step.
 
     **Which rules.** Those that end in weights: the aggregators whose gradient is a
     combination of the rows (all but `graddrop`, `trimmed_mean`, and `moco` and
