@@ -11,9 +11,8 @@ weights over training.
 
     python experiments/few_labels.py --labels 50 --method all
 
-takes every rule of auxjax; `--network cnn`, `--optimizer sgd`, `--random-helpers 20`
-and `--source mnist_5000` change the problem. `--tune 3e-4 1e-3 3e-3` lets every method
-choose its learning rate on seeds that are not reported.
+takes every rule; `--network cnn`, `--optimizer sgd`, `--source mnist_5000` change the
+problem; with `--tune 3e-4 1e-3 3e-3` every method chooses its learning rate.
 
 Source: the method is Lin et al., *Adaptive Auxiliary Task Weighting for Reinforcement
 Learning*, NeurIPS 2019, Algorithm 1; the problem is ours.
@@ -48,8 +47,8 @@ class Config(Training):
     KNOWN: ClassVar[tuple[str, ...]] = (ALL, *KNOWN)
 
     method: tuple[str, ...] = free(DEFAULT)
-    """By the names in `auxjax.rules`; `single`; `hand-1`, `hand-30`, `hand-1000`: the
-    good helpers alone, which nobody knows; `helpers-0.1`, `helpers-0.3`; or `all`."""
+    """By the names in `auxjax.rules`; `single`; the good helpers alone, which nobody
+    knows: `hand-1`, `-30`, `-1000`, `-labels`; `helpers-0.1`, `-0.3`; or `all`."""
     labels: tuple[int, ...] = free((20, 50, 200, 900))
     """How many images have a label of the main task."""
     network: Literal["mlp", "cnn"] = "mlp"
@@ -75,13 +74,14 @@ class Config(Training):
     batch_size: int = 128
     """Images of the helpers per step, and labelled ones, with repetition."""
     learning_rate: float | None = None
-    """None: 1e-3 for Adam, 0.05 for SGD."""
+    """By default 1e-3 for Adam, 0.05 for SGD."""
     weight_decay: float = 0.0
     tune: tuple[float, ...] = ()
-    """Learning rates of which every method takes its best, and where to stop, on seeds
-    that are not reported. None: `learning_rate` for all, to the end."""
+    """Learning rates of which a method takes its best, and where to stop, on others."""
+    tune_decay: tuple[float, ...] = (0.0,)
+    """Weight decays to try with each of them."""
     tuning_seeds: int = 4
-    """How many, from 1,000 on."""
+    """How many, from 1,000 on; they are not reported."""
     weight_travel: float = 4.0
     """How far Adam may move a learned weight in all: its rate times the steps."""
 
@@ -92,15 +92,15 @@ class Config(Training):
         if self.learning_rate is None:
             object.__setattr__(self, "learning_rate", RATES[self.optimizer])
         super().__post_init__()
-        self.each_once("labels")
+        self.each_once("labels", "tune_decay")
         self.each_once("tune", empty=True)
         self.at_least_one("hidden", "train_size", "tuning_seeds")
         self.above_zero("learning_rate", "weight_travel")
         check_counts(self)
 
 
-SMOKE = {"seeds": 2, "train_size": 64, "epochs": 4, "eval_every": 2, "hidden": 8}
-SMOKE |= {"batch_size": 32}
+SMOKE = {"train_size": 64, "epochs": 4, "eval_every": 2, "hidden": 8}
+SMOKE |= {"seeds": 2, "batch_size": 32}
 SMOKE_CHOICES = {"labels": (8, 32), "method": ("single", "equal", "olaux-log")}
 
 

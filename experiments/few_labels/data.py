@@ -12,23 +12,15 @@ import numpy as np
 
 from auxjax import data
 from auxjax.run import reading
-from lab import sources
-from lab.digit_tasks import (
-    LOOPS,
-    ORIENTATIONS,
-    SIDE,
-    draw_patches,
-    keys_of_seed,
-    split,
-)
+from lab import digit_tasks, sources
+from lab.digit_tasks import RELATED, SIDE, UNRELATED
 
 Source = Literal["digits", "mnist_5000", "mnist", "fashion_mnist", "cifar10"]
-MAIN = "digit"
-GOOD = {"parity": 2, "size": 2, "loops": 3}
+MAIN, NOISE, RANDOM = "digit", "noise", "random"
+GOOD = {name: digit_tasks.CLASSES[name] for name in RELATED}
 """Helpers that say something of the class, with their number of classes."""
-CLASSES = 10
+CLASSES = digit_tasks.CLASSES[MAIN]
 TEST_SIZE = 2000  # at most; of the images that are not trained on
-PATCH, NOISE, RANDOM = "patch", "noise", "random"
 
 
 class Samples(NamedTuple):
@@ -43,7 +35,7 @@ class Samples(NamedTuple):
 def bad_helpers(random_helpers: int) -> dict[str, int]:
     """Those that have nothing to do with the class, with their number of outputs."""
     drawn = {f"{RANDOM} {i + 1}": CLASSES for i in range(random_helpers)}
-    return {PATCH: ORIENTATIONS, NOISE: SIDE**2, **drawn}
+    return {UNRELATED: digit_tasks.CLASSES[UNRELATED], NOISE: SIDE**2, **drawn}
 
 
 def load(source: Source, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -69,13 +61,11 @@ def draw_seed(
     """
 
     def draw(seed):
-        keys = keys_of_seed(seed, 4)
-        patches, orientation = draw_patches(keys[0], len(classes))
+        keys = digit_tasks.keys_of_seed(seed, 4)
+        patches, orientation = digit_tasks.draw_patches(keys[0], len(classes))
         targets = {
-            "parity": classes % 2,
-            "size": (classes >= 5).astype(jnp.int32),
-            "loops": jnp.asarray(LOOPS, jnp.int32)[classes],
-            PATCH: orientation,
+            **digit_tasks.related(classes),
+            UNRELATED: orientation,
             NOISE: jax.random.uniform(keys[1], (len(classes), SIDE**2)),
         }
         for i in range(config.random_helpers):
@@ -84,7 +74,7 @@ def draw_seed(
             targets[f"{RANDOM} {i + 1}"] = drawn
         # Indices are shuffled, and images taken at once where they are wanted.
         everything = Samples(jnp.arange(len(classes)), targets, patches, classes)
-        train, test = split(keys[3], everything, config.train_size)
+        train, test = digit_tasks.split(keys[3], everything, config.train_size)
         beside = with_patches(images, train.images, train.labelled)
         again = jnp.arange(config.train_size) % config.labels[0]
         own = Samples(beside, train.targets, beside[again], train.labels[again])

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from auxjax.run import line_styles, mean_and_std
-from few_labels.data import GOOD, NOISE, PATCH
+from few_labels.data import GOOD, NOISE
 from few_labels.methods import TITLES
 from few_labels.run import Results
 from lab.axes import BLUE, ORANGE, bare
+from lab.digit_tasks import UNRELATED
 from lab.training import SINGLE
 
 FAMILIES = (
@@ -83,7 +84,7 @@ def draw_weights(config: Any, results: Results, path: Path) -> None:
             if task == curves.tasks[0]:
                 continue
             colour = BLUE if task in GOOD else ORANGE
-            dash = {PATCH: "--", NOISE: ":"}.get(task, "-")
+            dash = {UNRELATED: "--", NOISE: ":"}.get(task, "-")
             low, middle, high = np.nanquantile(values, [0.25, 0.5, 0.75], axis=0)
             axis.plot(x, middle, color=colour, ls=dash, lw=1.6)
             axis.fill_between(x, low, high, color=colour, alpha=0.12, lw=0)

@@ -32,6 +32,7 @@ def report(config: Any, results: Results) -> Report:
     numbers = {
         "accuracy, %": nested(results, lambda x: x.accuracy.tolist()),
         "learning rate": nested(results, lambda x: x.rate),
+        "weight decay": nested(results, lambda x: x.decay),
         "epochs": nested(results, lambda x: int(x.curves.epochs[x.stop])),
         "seconds per epoch": nested(results, lambda x: x.curves.seconds),
     }
@@ -40,7 +41,9 @@ def report(config: Any, results: Results) -> Report:
         "Above equal weights, seed by seed": difference_table(config, results),
     }
     if config.tune:
-        tables["Chosen on other seeds: learning rate, epochs"] = chosen(config, results)
+        tables["Chosen on other seeds: learning rate, weight decay, epochs"] = chosen(
+            config, results
+        )
     return Report(
         stem="few_labels",
         room="few_labels",
@@ -116,7 +119,7 @@ def chosen(config: Any, results: Results) -> list[dict[str, str]]:
     return [
         {"method": str(TITLES.get(method, method))}
         | {
-            f"{labels} labels": f"{x.rate:g}, {int(x.curves.epochs[x.stop])}"
+            f"{labels} labels": f"{x.rate:g}, {x.decay:g}, {x.curves.epochs[x.stop]:g}"
             for labels in config.labels
             for x in [results[labels, method]]
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ class Trained(NamedTuple):
 
     curves: Curves
     rate: float  # the learning rate
+    decay: float  # of the weights
     stop: int  # the evaluation that counts, from 0
 
     @property
@@ -48,33 +50,48 @@ def run_all(
             trials = others, prepare(others, images, classes)
         for method in config.method:
             where = folder / f"{labels}-{method}"
-            rate, stop = config.learning_rate, config.epochs // config.eval_every - 1
+            how = given
+            stop = config.epochs // config.eval_every - 1
             if trials is not None:
-                rate, stop = choose(*trials, method, where)
-            curves = learn(given, problem, method, rate, where)
-            results[labels, method] = Trained(curves, rate, stop)
+                how, stop = choose(given, *trials, method, where)
+            curves = learn(how, problem, method, where)
+            results[labels, method] = Trained(
+                curves, how.learning_rate, how.weight_decay, stop
+            )
     return results
 
 
 def choose(
-    config: Any, problem: Problem, method: str, folder: Path
-) -> tuple[float, int]:
-    """The learning rate and the evaluation with the best mean over the tuning seeds."""
-    means = []
-    for rate in config.tune:
-        where = folder.with_name(f"{folder.name}-tuning-{rate:g}")
-        curves = learn(config, problem, method, rate, where)
+    given: Any, others: Any, problem: Problem, method: str, folder: Path
+) -> tuple[Any, int]:
+    """What had the best mean over the tuning seeds: how to train, and where to stop.
+
+    Args:
+      given: the configuration of the seeds that are reported.
+      others: that of the tuning seeds.
+      problem: the tuning seeds'.
+      method: which.
+      folder: of the method's run; trials go beside it.
+
+    Returns:
+      `given` with the best learning rate and weight decay, and the best evaluation.
+    """
+    means, grid = [], [*itertools.product(given.tune, given.tune_decay)]
+    for rate, decay in grid:
+        where = folder.with_name(f"{folder.name}-tuning-{rate:g}-{decay:g}")
+        trial = dataclasses.replace(others, learning_rate=rate, weight_decay=decay)
+        curves = learn(trial, problem, method, where)
         means.append(np.nan_to_num(curves.test["accuracy"]).mean(axis=0))
     best, stop = np.unravel_index(np.argmax(means), np.shape(means))
-    return config.tune[int(best)], int(stop)
+    rate, decay = grid[int(best)]
+    return dataclasses.replace(given, learning_rate=rate, weight_decay=decay), int(stop)
 
 
-def learn(
-    config: Any, problem: Problem, method: str, rate: float, folder: Path
-) -> Curves:
-    """One method at one learning rate, all seeds together."""
-    given = dataclasses.replace(config, learning_rate=rate)
+def learn(config: Any, problem: Problem, method: str, folder: Path) -> Curves:
+    """One method, all seeds together."""
     label = f"{config.labels[0]} labels, {TITLES.get(method, method)}"
-    problem = problem._replace(optimizer=lambda steps: optimizer(given))
-    curves, _ = train(problem, method, given, folder, label=label, rule=OWN.get(method))
+    problem = problem._replace(optimizer=lambda steps: optimizer(config))
+    curves, _ = train(
+        problem, method, config, folder, label=label, rule=OWN.get(method)
+    )
     return curves

@@ -66,13 +66,20 @@ def draw_tasks(key: jax.Array, images: jax.Array, digits: jax.Array) -> Samples:
     patches, orientation = draw_patches(patch_key, len(digits))
     targets = {
         "digit": digits,
-        "parity": digits % 2,
-        "size": (digits >= 5).astype(jnp.int32),
-        "loops": jnp.asarray(LOOPS, jnp.int32)[digits],
+        **related(digits),
         "patch": orientation,
         "noise": jax.random.uniform(noise_key, images.shape),
     }
     return Samples(jnp.concatenate([images, patches], axis=1), targets)
+
+
+def related(digits: jax.Array) -> dict[str, jax.Array]:
+    """What the digits `[n]` say of the related tasks, each `[n]`."""
+    return {
+        "parity": digits % 2,
+        "size": (digits >= 5).astype(jnp.int32),
+        "loops": jnp.asarray(LOOPS, jnp.int32)[digits],
+    }
 
 
 def draw_patches(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:

@@ -110,25 +110,31 @@ def test_tuning_takes_the_best_rate_and_stop_of_other_seeds(
 
     asked = []
 
-    def learn(config, problem, method, rate, folder):
-        asked.append((config.first_seed, config.seeds, rate, folder.name))
-        tops = {0.1: [10.0, 20.0], 0.2: [np.nan, 50.0], 0.3: [90.0, 40.0]}
-        found = {"accuracy": np.array([tops[rate]] * config.seeds)}
+    def learn(config, problem, method, folder):
+        rate, decay = config.learning_rate, config.weight_decay
+        asked.append((config.first_seed, config.seeds, rate, decay, folder.name))
+        tops = {0.1: [10.0, np.nan], 0.3: [90.0, 40.0]}
+        found = {"accuracy": np.array([tops[rate]] * config.seeds) - 9 * (decay == 0)}
         empty = np.zeros((config.seeds, 2, 8))
         return Curves(np.array([1, 2]), found, empty, empty, ("digit",) * 8, 0.0)
 
     monkeypatch.setattr(run, "learn", learn)
     own = dataclasses.replace(
-        config, method=("equal",), tune=(0.1, 0.2, 0.3), tuning_seeds=3
+        config,
+        method=("equal",),
+        tune=(0.1, 0.3),
+        tune_decay=(0.0, 0.5),
+        tuning_seeds=3,
     )
     found = run.run_all(own, *images, tmp_path)[5, "equal"]
-    assert (found.rate, found.stop) == (0.3, 0)
+    assert (found.rate, found.decay, found.stop) == (0.3, 0.5, 0)
     np.testing.assert_array_equal(found.accuracy, [90.0, 90.0])
     assert asked == [
-        (1000, 3, 0.1, "5-equal-tuning-0.1"),
-        (1000, 3, 0.2, "5-equal-tuning-0.2"),
-        (1000, 3, 0.3, "5-equal-tuning-0.3"),
-        (0, 2, 0.3, "5-equal"),
+        (1000, 3, 0.1, 0.0, "5-equal-tuning-0.1-0"),
+        (1000, 3, 0.1, 0.5, "5-equal-tuning-0.1-0.5"),
+        (1000, 3, 0.3, 0.0, "5-equal-tuning-0.3-0"),
+        (1000, 3, 0.3, 0.5, "5-equal-tuning-0.3-0.5"),
+        (0, 2, 0.3, 0.5, "5-equal"),
     ]
 
 
@@ -139,7 +145,7 @@ def test_what_is_said_of_a_rule_is_paired_by_seed(script, config, experiments):
 
     def trained(*accuracies):
         found = {"accuracy": np.array(accuracies)[:, None]}
-        return Trained(Curves(np.ones(1), found, None, None, (), 0.0), 0.1, 0)
+        return Trained(Curves(np.ones(1), found, None, None, (), 0.0), 0.1, 0.0, 0)
 
     own = dataclasses.replace(config, method=("equal", "olaux-log", "hand-1"))
     results = {
